@@ -1,0 +1,50 @@
+# `make run` and `make test` are all that a fresh Debian machine with Python 3.11 needs.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+CONF   ?= conf/supervisor.toml
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test lint types check format cover bench clean
+
+help:  ## Show the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+install: $(VENV)/.installed  ## Create the environment with everything in it
+
+run: install  ## Start the default server (CONF=FILE for another)
+	@exec $(BIN)/supervisor start -c $(CONF) $(ARGS)
+
+test: install  ## Run the tests (ARGS="-k name" for some)
+	$(BIN)/pytest $(ARGS)
+
+lint: install  ## Check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install  ## Check types
+	$(BIN)/mypy
+
+check: lint types test  ## Everything that CI runs
+
+format: install  ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+cover: install  ## Tests with branch coverage, children included
+	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --show-missing
+
+bench: install  ## Measure ours against the floor, about two minutes
+	$(BIN)/python -m tests.benchmarks.run $(ARGS)
+
+clean:  ## Remove what the targets made
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage .coverage.* .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,446 @@
+"""One child's life, top to bottom; and what worker, module and handler code sees of it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import signal
+import struct
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
+
+from supervisor import process, signals
+from supervisor.errors import Exit, Stop
+from supervisor.listeners import Listener
+from supervisor.log import log, pairs
+from supervisor.scoreboard import (
+    ACTIVE,
+    BUSY,
+    BUSY_SINCE,
+    BYTES,
+    ERRORS,
+    H_DOOR,
+    HISTOGRAM,
+    LATENCY_MAX,
+    LATENCY_SUM,
+    PID,
+    READY_AT,
+    REQUESTS,
+    STATE,
+    TEXT,
+    TEXT_SIZE,
+    Counter,
+    Lock,
+    Scoreboard,
+    State,
+    bucket_of,
+    wall_clock,
+)
+from supervisor.signals import Action, SignalRecorder
+
+if TYPE_CHECKING:
+    from supervisor.module import Module, Shared
+    from supervisor.worker import Worker
+
+# Connections taken in a row from one listener before the others are looked at.
+_IN_A_ROW: Final = 64
+
+_current: Child | None = None
+
+
+def current() -> Child:
+    """Return the Child that this process is. Raises LookupError in the master."""
+    if _current is None:
+        raise LookupError("not in a child")
+    return _current
+
+
+class Place(NamedTuple):
+    """Everything that the master decides about a child before the fork. Times in seconds."""
+
+    server: str
+    section: str
+    slot: int
+    rank: int
+    generation: int
+    master: int  # pid
+    listeners: tuple[Listener, ...]
+    stop_timeout: float
+    request_timeout: float
+    tempdir: Path
+    ready: int  # descriptor: the slot number is written when ready
+    black_box: int  # descriptor
+    drop_foreign: Callable[[], None]  # closes what belongs to the master or to other children
+    group_is_ours: bool
+
+
+class Child:
+    """This process, as user code sees it."""
+
+    def __init__(
+        self,
+        place: Place,
+        worker: Worker,
+        modules: Mapping[str, Module],
+        board: Scoreboard,
+        shared: Shared,
+    ) -> None:
+        self.slot = place.slot
+        self.rank = place.rank
+        self.generation = place.generation
+        self.listeners: Sequence[Listener] = place.listeners
+        self.worker = worker
+        self.modules = modules
+        self.log = logging.getLogger(place.section)
+        self._place = place
+        self._board = board
+        self._shared = shared
+        self._words = board.words
+        self._base = board.row_base(place.slot)
+        self._signals: SignalRecorder
+        self._stop_signal: signal.Signals | None = None
+        self._stop_by = 0.0
+        self._request_timeout = place.request_timeout
+        self._in_hand: dict[Request, None] = {}
+        self._printing = False
+        self._initialised: list[Module] = []
+
+    # What user code may call.
+
+    @property
+    def stopping(self) -> bool:
+        """True once this child was told to stop."""
+        return self._stop_signal is not None
+
+    def poll(self) -> None:
+        """Raise Stop once this child was told to stop. For work that computes instead of
+        waiting.
+        """
+        if self._stop_signal is not None:
+            raise Stop(self._stop_signal)
+
+    def wait(self) -> Iterator[Listener]:
+        """Yield each listener that has something to accept or receive, until told to stop.
+
+        Where the server ends for good, then also what already waits in the accept queues. Many
+        children wait on one socket, one is woken (EPOLLEXCLUSIVE, epoll_ctl(2)); no signal is lost
+        between test and wait.
+        """
+        by_descriptor = {listener.fileno(): listener for listener in self.listeners}
+        with select.epoll() as epoll:
+            epoll.register(self._signals.fileno(), select.EPOLLIN)
+            for descriptor in by_descriptor:
+                epoll.register(descriptor, select.EPOLLIN | select.EPOLLEXCLUSIVE)
+            while self._stop_signal is None:
+                for descriptor, _ in epoll.poll():
+                    if descriptor not in by_descriptor:
+                        self._signals.clear()
+                    elif self._stop_signal is None:
+                        yield from self._in_a_row(by_descriptor[descriptor])
+        yield from self._what_waits()
+
+    def request(self, name: str = "") -> Request:
+        """Context of one request: state, counts, latency, deadline. `name` shows in statistics and
+        crash reports.
+
+        An exception that leaves it counts as an error of that request.
+        """
+        return Request(self, name)
+
+    def counter(self, name: str) -> Counter:
+        """A counter declared before the fork, `module.name` or the own section's `name`. Raises
+        KeyError.
+        """
+        return Counter(
+            self._shared.row, self._shared.counters[self._full(name, self._shared.counters)]
+        )
+
+    def lock(self, name: str) -> Lock:
+        """A lock declared before the fork, `module.name` or the own section's `name`. Raises
+        KeyError.
+        """
+        return self._shared.locks[self._full(name, self._shared.locks)]
+
+    def count_bytes(self, amount: int) -> None:
+        """Add to the bytes that this child transferred."""
+        self._words[self._base + BYTES] += amount
+
+    @property
+    def tempdir(self) -> Path:
+        """A directory of this child alone, removed by the master after the child's end, however it
+        ends.
+        """
+        path = self._place.tempdir
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return path
+
+    def _full(self, name: str, known: Mapping[str, Any]) -> str:
+        own = f"{self._place.section}.{name}"
+        return own if own in known else name
+
+    def _in_a_row(self, listener: Listener) -> Iterator[Listener]:
+        yield listener
+        for _ in range(_IN_A_ROW):
+            if not listener.more or self._stop_signal is not None:
+                return
+            yield listener
+
+    def _what_waits(self) -> Iterator[Listener]:
+        """Where the door was closed, each listener as long as its accept queue holds something."""
+        if self._orphaned():
+            for listener in self._ending_listeners():
+                listener.close_door()
+        elif not self._words[H_DOOR]:
+            return
+        for listener in self._ending_listeners():
+            queue = select.poll()
+            queue.register(listener.fileno(), select.POLLIN)
+            while queue.poll(0):
+                yield listener
+
+    def _ending_listeners(self) -> list[Listener]:
+        return [one for one in self.listeners if one.is_stream and not one.inherited]
+
+    def _orphaned(self) -> bool:
+        return os.getppid() != self._place.master
+
+    # Signals: children handle them directly.
+
+    def _told_to_stop(self, signum: signal.Signals) -> None:
+        if self._stop_signal is not None:
+            return
+        self._stop_signal = signum
+        self._stop_by = time.monotonic() + self._place.stop_timeout
+        self._set_state(State.STOPPING)
+        self._arm()
+
+    def _print_statistics(self, _signum: signal.Signals) -> None:
+        if self._printing:
+            return
+        self._printing = True
+        words, base = self._words, self._base
+        state = State(words[base + STATE] & 7).name.lower()
+        facts = {"requests": REQUESTS, "errors": ERRORS, "active": ACTIVE}
+        numbers = {name: words[base + word] for name, word in facts.items()}
+        busy = words[base + BUSY] / 1e9
+        log.info("statistics %s", pairs(state=state, **numbers, busy=busy))
+        self._printing = False
+
+    def _wait_for_lock(self, lock: Lock, timeout: float | None) -> bool:
+        """Wait until the lock is ours; False at the timeout. Raises Stop if that would be in
+        vain.
+        """
+        give_up_at = None if timeout is None else time.monotonic() + timeout
+        while not lock.try_take():
+            if self._stop_signal is not None and (not self._in_hand or self._owner_died(lock)):
+                raise Stop(self._stop_signal)
+            left = None if give_up_at is None else give_up_at - time.monotonic()
+            if left is not None and left <= 0:
+                return False
+            self._signals.wait(left, lock.fileno())
+        return True
+
+    def _owner_died(self, lock: Lock) -> bool:
+        return self._orphaned() or self._board.state_of_owner(lock.number) is State.DEAD
+
+    # Requests.
+
+    def _begin(self, request: Request, now: int) -> None:
+        words, base = self._words, self._base
+        in_hand = self._in_hand
+        in_hand[request] = None
+        words[base + ACTIVE] = len(in_hand)
+        if len(in_hand) == 1:
+            words[base + BUSY_SINCE] = now
+            if self._stop_signal is None:
+                words[base + STATE] = (now & ~7) | 3
+            if self._request_timeout:
+                signals.set_timer(self._nearest(now / 1e9))
+
+    def _end(self, request: Request, failed: bool, now: int) -> None:
+        words, base = self._words, self._base
+        in_hand = self._in_hand
+        del in_hand[request]
+        words[base + ACTIVE] = len(in_hand)
+        if not in_hand:
+            words[base + BUSY] += now - words[base + BUSY_SINCE]
+            if self._stop_signal is None:
+                words[base + STATE] = (now & ~7) | 2
+        if self._request_timeout:
+            signals.set_timer(self._nearest(now / 1e9))
+        elapsed = now - request.begun
+        words[base + REQUESTS] += 1
+        if failed:
+            words[base + ERRORS] += 1
+        words[base + LATENCY_SUM] += elapsed
+        words[base + HISTOGRAM + bucket_of(elapsed // 1000)] += 1
+        if elapsed > words[base + LATENCY_MAX]:
+            words[base + LATENCY_MAX] = elapsed
+
+    def _nearest(self, now: float) -> float:
+        """Seconds to the nearest deadline: of the oldest request in hand, or of the stop; 0 =
+        none.
+        """
+        deadlines = [self._stop_by] if self._stop_signal is not None else []
+        if self._request_timeout and self._in_hand:
+            deadlines.append(next(iter(self._in_hand)).begun / 1e9 + self._request_timeout)
+        return max(1e-6, min(deadlines) - now) if deadlines else 0.0
+
+    def _arm(self) -> None:
+        signals.set_timer(self._nearest(time.monotonic()))
+
+    def _set_text(self, text: str) -> None:
+        data = text.encode("utf-8", "replace")[:TEXT_SIZE].ljust(TEXT_SIZE, b"\0")
+        start = self._base + TEXT
+        self._words[start : start + TEXT_SIZE // 8] = memoryview(data).cast("Q")
+
+    def _set_state(self, state: State) -> None:
+        self._shared.row.set_state(state)
+
+    # Life.
+
+    def live(self) -> NoReturn:
+        """Be this child until the end. Called right after the fork, with all signals blocked."""
+        code = Exit.CRASH
+        try:
+            self._detach()
+            code = self._work()
+        except BaseException as error:
+            self._put_into_black_box(error)
+        finally:
+            if self._orphaned() and self._place.group_is_ours:
+                process.terminate_own_group()
+            process.leave(code)
+
+    def _detach(self) -> None:
+        """Cut the ties to the master, become the slot, and only then let signals through."""
+        place = self._place
+        title = f"supervisor: {place.server} {place.section}[{place.rank}]"
+        process.become_child(f"{place.section}/{place.slot}", title, place.master)
+        place.drop_foreign()
+        self._become_current()
+        signals.dump_at_faults(place.black_box)
+        self._signals = SignalRecorder()
+        self._signals.install(
+            "child",
+            {Action.STOP: self._told_to_stop, Action.STATISTICS: self._print_statistics},
+        )
+        signals.dump_at_deadline(place.black_box)
+        signals.unblock_all()
+
+    def _become_current(self) -> None:
+        global _current
+        _current = self
+        row = self._shared.row
+        row.words, row.base, row.wait_for = self._words, self._base, self._wait_for_lock
+        self._words[self._base + PID] = os.getpid()
+
+    def live_here(self, recorder: SignalRecorder) -> Exit:
+        """Be this child in the master's own process (`--dont-fork`); returns what the exit code
+        would be.
+        """
+        self._signals = recorder
+        self._become_current()
+        return self._work()
+
+    def _work(self) -> Exit:
+        """Init, ready, run, close; returns the exit code."""
+        try:
+            with self._signals.stop_raised():
+                for module in self.modules.values():
+                    module.child_init(self)
+                    self._initialised.append(module)
+                self.worker.init(self)
+        except Stop:
+            return self._leave_modules(Exit.OK)
+        except BaseException as error:
+            self._put_into_black_box(error)
+            return self._leave_modules(Exit.START_FAILED)
+        self._report_ready()
+        code = self._run()
+        self.close_worker()
+        return self._leave_modules(code)
+
+    def _report_ready(self) -> None:
+        self._words[self._base + READY_AT] = wall_clock()
+        if self._stop_signal is None:
+            self._set_state(State.IDLE)
+        if self._place.ready >= 0:
+            os.write(self._place.ready, struct.pack("=I", self.slot))
+            os.close(self._place.ready)
+
+    def _run(self) -> Exit:
+        try:
+            self.worker.run(self)
+        except Stop:
+            pass
+        except BaseException as error:
+            self._put_into_black_box(error)
+            return Exit.CRASH
+        if self.stopping:
+            return Exit.OK
+        if self.worker.may_finish:
+            self._set_state(State.FINISHED)
+            return Exit.OK
+        self._write_black_box(
+            f"{type(self.worker).__name__}.run() returned without being told to\n"
+        )
+        return Exit.CRASH
+
+    def close_worker(self) -> None:
+        """Call the worker's `close`; an exception in it is logged."""
+        try:
+            self.worker.close()
+        except BaseException:
+            log.exception("worker close failed")
+
+    def _leave_modules(self, code: Exit) -> Exit:
+        """Call `child_exit` of what was initialised, in reverse, each once."""
+        while self._initialised:
+            module = self._initialised.pop()
+            try:
+                module.child_exit(self)
+            except BaseException:
+                log.exception("child_exit failed module=%s", type(module).__name__)
+        return code
+
+    def abandon(self) -> None:
+        """Close worker and modules from inside a signal handler (`--dont-fork`)."""
+        if self._words[self._base + READY_AT]:
+            self.close_worker()
+        self._leave_modules(Exit.OK)
+
+    def _put_into_black_box(self, error: BaseException) -> None:
+        self._write_black_box("".join(traceback.format_exception(error)))
+
+    def _write_black_box(self, text: str) -> None:
+        data = text.encode("utf-8", "backslashreplace")
+        os.write(self._place.black_box, data[-32_768:])
+
+
+class Request:
+    """One request in hand, as a context."""
+
+    __slots__ = ("_child", "_name", "begun")
+
+    def __init__(self, child: Child, name: str) -> None:
+        self._child = child
+        self._name = name
+        self.begun = 0  # monotonic ns
+
+    def __enter__(self) -> Request:
+        if self._name:
+            self._child._set_text(self._name)
+        self.begun = now = time.monotonic_ns()
+        self._child._begin(self, now)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        failed = kind is not None and not issubclass(kind, Stop)
+        self._child._end(self, failed, time.monotonic_ns())
+        if self._name:
+            self._child._set_text("")

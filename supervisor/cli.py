@@ -1,0 +1,329 @@
+"""The command line. The only place that turns an error into a line and an exit status."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import click
+
+from supervisor import log
+from supervisor.config import Config, Problems
+from supervisor.errors import ConfigError, ScoreboardError, SupervisorError
+from supervisor.signals import TABLE, Action
+
+_NOT_RUNNING: Final = 3  # status(8) of the LSB: program is not running
+_STILL_RUNNING: Final = 1
+_DEFAULTS: Final = ("supervisor.toml", "conf/supervisor.toml")
+_STARTER: Final = Path(__file__).with_name("starter.toml")
+
+
+def _signals_help() -> str:
+    rows = [
+        f"  {row.signum.name[3:]:<5} {row.text}"
+        for row in TABLE
+        if row.master is not Action.DEADLINE
+    ]
+    return "Signals of a running server:\n\n\b\n" + "\n".join(rows)
+
+
+class _Commands(click.Group):
+    """Turns expected errors into `supervisor: error: ...` and their status."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SupervisorError as error:
+            _fail(error)
+        except BrokenPipeError:
+            _end_quietly()
+
+
+def _fail(error: SupervisorError) -> NoReturn:
+    log.say_error(str(error))
+    sys.exit(error.exit_code)
+
+
+def _end_quietly() -> NoReturn:
+    """Whoever read our output has enough: leave as a filter does, without a word."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(0)
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=_signals_help(),
+)
+@click.version_option(package_name="prefork-supervisor", prog_name="supervisor")
+def main() -> None:
+    """A preforking multi-process server supervisor: healthy, or gone and explained."""
+
+
+_config_option = click.option(
+    "-c",
+    "--config",
+    "file",
+    type=click.Path(path_type=Path),
+    envvar="SUPERVISOR_CONFIG",
+    show_envvar=True,
+    help="Configuration file. [default: ./supervisor.toml, else ./conf/supervisor.toml]",
+)
+
+
+def _check_setting(_ctx: object, _param: object, values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        if "=" not in value:
+            raise click.BadParameter(f"{value!r} has no '='; write KEY=VALUE")
+    return values
+
+
+_set_option = click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    callback=_check_setting,
+    help="Override one key: --set workers.web.children=8. Repeatable.",
+)
+
+
+def _file(given: Path | None) -> Path:
+    if given is not None:
+        return given
+    for name in _DEFAULTS:
+        if Path(name).exists():
+            return Path(name)
+    raise ConfigError(
+        [
+            f"no configuration: none of {', '.join(_DEFAULTS)} here; name one with -c FILE, or make one: "
+            "supervisor init"
+        ]
+    )
+
+
+def _read(given: Path | None, settings: tuple[str, ...] = ()) -> tuple[Config, Problems]:
+    from supervisor import config
+
+    return config.load(_file(given), settings)
+
+
+@main.command()
+@_config_option
+@_set_option
+@click.option("--dont-fork", is_flag=True, help="One process, for debugging: breakpoint() works.")
+def start(file: Path | None, settings: tuple[str, ...], dont_fork: bool) -> None:
+    """Start the server and stay in the foreground.
+
+    Exit statuses: dies of TERM, INT, PIPE or PWR when told to; 0 all workers finished; 2 command
+    line; 69 a listener cannot be bound; 70 a child died; 71 system call failed; 75 already running;
+    76 start failure; 77 no permission; 78 configuration.
+    """
+    from supervisor import process, registry
+
+    process.hold_standard_descriptors()
+    config, problems = _read(file, settings)
+    registry.check_built_in(config, problems)
+    if problems.lines:
+        _report_all(config, problems)
+    config = _enter(config)
+    try:
+        log.configure(config.log.level, config.log.format, config.log.file)
+    except OSError as error:
+        raise ConfigError([f"{config.file}: log.file: {error.strerror}"]) from None
+    from supervisor import master
+
+    server = master.Master(config)
+    master.leave(server.run_here() if dont_fork else server.run())
+
+
+def _enter(config: Config) -> Config:
+    """Go to the working directory and set the umask, before any path is opened."""
+    directory = config.master.working_directory
+    if directory:
+        try:
+            os.chdir(directory)
+        except OSError as error:
+            message = f"{config.file}: master.working_directory: {directory}: {error.strerror}"
+            raise ConfigError([message]) from None
+    os.umask(int(config.master.umask, 8))
+    return config
+
+
+def _report_all(config: Config, problems: Problems) -> NoReturn:
+    """The start fails anyway: look at the user's code too, so that all problems are told at
+    once.
+    """
+    from supervisor import registry
+
+    found = Problems(config.file)
+    with contextlib.suppress(SupervisorError):
+        _enter(config)
+        registry.load(config, found)
+    problems.lines += [line for line in found.lines if line not in problems.lines]
+    raise ConfigError(problems.lines)
+
+
+@main.command()
+@_config_option
+@_set_option
+def check(file: Path | None, settings: tuple[str, ...]) -> None:
+    """Check the configuration and import the code that it names, as start would."""
+    from supervisor import registry
+
+    config, problems = _read(file, settings)
+    registry.check_built_in(config, problems)
+    if problems.lines:
+        _report_all(config, problems)
+    loaded = registry.load(_enter(config), problems)
+    problems.raise_if_any()
+    children = sum(section.children for section in loaded.sections)
+    listeners = sum(len(section.listen) for section in config.workers)
+    click.echo(
+        f"{config.file}: ok: {len(loaded.sections)} worker sections, {children} children, "
+        f"{listeners} listeners, {len(loaded.modules)} modules"
+    )
+
+
+@main.command()
+@_config_option
+@click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to wait until it is gone.")
+def stop(file: Path | None, timeout: float | None) -> None:
+    """Stop the server politely and wait until it is gone.
+
+    Waits as long as the configuration lets the server take, unless --timeout is given; then exits
+    1.
+    """
+    from supervisor.process import PidFd
+
+    config, _ = _read(file)
+    found = _find(config)
+    if found is None:
+        click.echo(f"{config.name} is not running")
+        return
+    directory, pid = found
+    if timeout is None:
+        timeout = config.master.stop_timeout + config.master.destroy_timeout + 5.0
+    with PidFd(pid) as process:
+        # The pid may have been reused between the look and the grip: look again, then it is
+        # certain.
+        if directory.owner() == pid:
+            process.send(signal.SIGTERM)
+            if not process.wait(timeout):
+                click.echo(f"supervisor: error: pid {pid} still runs after {timeout:g} s", err=True)
+                sys.exit(_STILL_RUNNING)
+    click.echo(f"{config.name} stopped, pid {pid}")
+
+
+def _find(config: Config) -> Any:
+    from supervisor.resources import find_running
+
+    return find_running(config.name, config.master.runtime_directory)
+
+
+@main.command()
+@_config_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def status(file: Path | None, as_json: bool) -> None:
+    """Say whether the server runs: exit status 0 if it does, 3 if not."""
+    from supervisor import scoreboard, stats
+
+    config, _ = _read(file)
+    found = _find(config)
+    if found is None:
+        click.echo(json.dumps({"running": False}) if as_json else f"{config.name} is not running")
+        sys.exit(_NOT_RUNNING)
+    directory, pid = found
+    facts: dict[str, Any] = {"running": True, "pid": pid, "state": "starting", "generation": 0}
+    facts |= {"uptime": 0.0, "children": 0, "ready_children": 0}
+    with contextlib.suppress(FileNotFoundError, ScoreboardError):
+        facts = stats.status(scoreboard.read(directory.scoreboard))
+    if as_json:
+        click.echo(json.dumps(facts))
+        return
+    click.echo(
+        f"{config.name} is {facts['state']}, pid {facts['pid']}, generation {facts['generation']}, "
+        f"up {facts['uptime']:.0f} s, {facts['ready_children']} of {facts['children']} children ready"
+    )
+
+
+@main.command("stats")
+@_config_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def statistics(file: Path | None, as_json: bool) -> None:
+    """Print the statistics of the running server. Never involves the master."""
+    from supervisor import scoreboard, stats
+
+    config, _ = _read(file)
+    found = _find(config)
+    if found is None:
+        click.echo(f"supervisor: error: {config.name} is not running", err=True)
+        sys.exit(_NOT_RUNNING)
+    try:
+        snapshot = scoreboard.read(found[0].scoreboard)
+    except FileNotFoundError:
+        raise ScoreboardError(f"{config.name} is starting: no statistics yet; try again") from None
+    facts = stats.picture(snapshot, with_pss=as_json)
+    click.echo(json.dumps(facts) if as_json else stats.table(facts))
+
+
+@main.command()
+@click.option(
+    "-c",
+    "--config",
+    "file",
+    type=click.Path(path_type=Path),
+    default=Path("supervisor.toml"),
+    show_default=True,
+    help="File to write.",
+)
+@click.option("--force", is_flag=True, help="Overwrite it if it exists.")
+def init(file: Path, force: bool) -> None:
+    """Write a commented configuration to start from."""
+    try:
+        with open(file, "w" if force else "x", encoding="utf-8") as out:
+            out.write(_STARTER.read_text(encoding="utf-8"))
+    except FileExistsError:
+        raise ConfigError([f"{file}: exists; --force overwrites it"]) from None
+    except OSError as error:
+        raise ConfigError([f"{file}: {error.strerror}"]) from None
+    click.echo(f"{file} written; start it with: supervisor start -c {file}")
+
+
+@main.command()
+def types() -> None:
+    """List the worker types and modules with their options."""
+    from supervisor import registry
+
+    for heading, known, table in (
+        ("Worker types", registry.WORKERS, "workers"),
+        ("Modules", registry.MODULES, "modules"),
+    ):
+        click.echo(f'{heading} ([{table}.NAME], or type = "package.module:Class")')
+        for name, where in known.items():
+            kind = registry.load_object(where)
+            click.echo(f"\n  {name}: {_first_line(kind)}")
+            for row in _option_lines(kind.Options):
+                click.echo(f"    {row}")
+        click.echo("")
+
+
+def _first_line(kind: type) -> str:
+    return (kind.__doc__ or "").strip().splitlines()[0]
+
+
+def _option_lines(options: Any) -> Iterator[str]:
+    from supervisor import registry
+
+    for key, kind, default in registry.describe_options(options):
+        yield f"{key}: {kind}" + (f" = {default}" if default else " (required)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""What can go wrong, and the exit status each of it has. Only cli.py turns these into a line and a
+status.
+"""
+
+from __future__ import annotations
+
+import enum
+import signal
+from collections.abc import Sequence
+
+
+class Exit(enum.IntEnum):
+    """Exit statuses of `supervisor start`; the numbers are those of sysexits(3)."""
+
+    OK = 0
+    USAGE = 2
+    UNAVAILABLE = 69  # a listener cannot be bound
+    CRASH = 70  # a child died unexpectedly, or an internal error
+    SYSTEM = 71  # an operating system call failed
+    ALREADY_RUNNING = 75
+    START_FAILED = 76
+    NO_PERMISSION = 77
+    CONFIG = 78
+
+
+class Stop(BaseException):
+    """Raised inside user code that has to end now: a termination signal or a deadline.
+
+    It derives from BaseException, so that `except Exception` does not swallow it.
+    """
+
+    def __init__(self, signum: int = signal.SIGTERM) -> None:
+        super().__init__(signum)
+        self.signum = signal.Signals(signum)
+
+    def __str__(self) -> str:
+        return self.signum.name
+
+
+class SupervisorError(Exception):
+    """An expected error: one line that says what, where and what to do, and an exit status."""
+
+    exit_code: Exit = Exit.CRASH
+
+
+class ConfigError(SupervisorError):
+    """The configuration is wrong. Carries every problem found, one line each."""
+
+    exit_code = Exit.CONFIG
+
+    def __init__(self, problems: Sequence[str], exit_code: Exit = Exit.CONFIG) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+        self.exit_code = exit_code
+
+
+class NameProblem(SupervisorError):
+    """A dotted name in the configuration leads nowhere. `key` is the option that holds it."""
+
+    exit_code = Exit.CONFIG
+
+    def __init__(self, message: str, key: str = "") -> None:
+        super().__init__(message)
+        self.key = key
+
+
+class ListenError(SupervisorError):
+    """A listener cannot be bound."""
+
+    exit_code = Exit.UNAVAILABLE
+
+
+class SystemFailure(SupervisorError):
+    """The operating system refused something that we cannot do without (fork, mmap)."""
+
+    exit_code = Exit.SYSTEM
+
+
+class AlreadyRunning(SupervisorError):
+    """Another master holds the lock of this runtime directory."""
+
+    exit_code = Exit.ALREADY_RUNNING
+
+
+class StartError(SupervisorError):
+    """User code failed before the server was ready."""
+
+    exit_code = Exit.START_FAILED
+
+
+class NoPermission(SupervisorError):
+    """User, group, runtime directory or port are not ours to use."""
+
+    exit_code = Exit.NO_PERMISSION
+
+
+class ScoreboardError(SupervisorError):
+    """A scoreboard file cannot be understood: truncated, of another version, or not one."""

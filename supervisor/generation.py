@@ -1,0 +1,550 @@
+"""One life of the set of children: init modules, fork, wait until ready, watch, stop, destroy
+modules.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, Final, NamedTuple, NoReturn
+
+from supervisor import process, signals, stats
+from supervisor.child import Child, Place
+from supervisor.config import Config
+from supervisor.crash import Crash, cause_of, last_line
+from supervisor.errors import Exit, StartError, Stop, SupervisorError
+from supervisor.listeners import Listener
+from supervisor.log import log, pairs
+from supervisor.module import Module, Server
+from supervisor.process import Death, ProcessGroup
+from supervisor.registry import Loaded, LoadedSection, describe
+from supervisor.resources import Resources, RuntimeDirectory, remove
+from supervisor.scoreboard import (
+    ACTIVE,
+    H_DOOR,
+    H_FORCED,
+    READY_AT,
+    Scoreboard,
+    ServerState,
+    State,
+    text_of,
+    wall_clock,
+)
+from supervisor.signals import Action, SignalRecorder
+
+_BLACK_BOX_SIZE: Final = 65_536  # bytes read back, the last ones
+_GRACE: Final = 1.0  # s: for a destroy after the common deadline, for a dump
+_OPERATOR: Final = (signal.SIGTERM, signal.SIGINT)
+_FOREVER: Final = 1e9  # s
+_MANY: Final = 1 << 30
+
+
+class Cause(NamedTuple):
+    """Why a generation ended. `signum` where a signal ended it, `message` for who started it."""
+
+    reason: str
+    status: Exit = Exit.OK
+    signum: signal.Signals | None = None
+    message: str = ""
+
+
+class Slot(NamedTuple):
+    """What the master decides about a child before its fork. `black_box` is a memfd."""
+
+    number: int
+    rank: int
+    section: LoadedSection
+    black_box: int
+
+    @property
+    def name(self) -> str:
+        """The section's name."""
+        return self.section.section.name
+
+
+class Frame(NamedTuple):
+    """What all generations share; made by the master, before the first."""
+
+    config: Config
+    loaded: Loaded
+    listeners: dict[str, tuple[Listener, ...]]  # by section
+    runtime: RuntimeDirectory
+    resources: Resources
+    signals: SignalRecorder
+    group: ProcessGroup
+    started_at: int  # ns since 1970
+    private: tuple[int, ...]  # descriptors that no child may keep
+    strangers: frozenset[int]  # children of this process before it was ours
+
+
+def signal_cause(taken: Iterable[signal.Signals]) -> Cause | None:
+    """The cause in one turn's signals. It precedes the turn's deaths: exits beside it are
+    consequences.
+    """
+    for number in taken:
+        if number in signals.TERMINATIONS:
+            return Cause(number.name, signum=number)
+    return None
+
+
+class Generation:
+    """Owns the pid table. Runs once; is done when the last child is gone and the modules are
+    destroyed.
+    """
+
+    def __init__(self, frame: Frame, number: int, last_crash: dict[str, Any] | None = None) -> None:
+        self.number = number
+        self.last_crash = last_crash
+        self.ready_at: float | None = None  # monotonic s
+        self.told: signal.Signals | None = None  # a termination signal that came while it stopped
+        self._frame = frame
+        self._begun = time.monotonic()
+        self._alive: dict[int, Slot] = {}
+        self._finished = 0
+        self._cause: Cause | None = None
+        self._late: frozenset[int] = frozenset()
+        self._modules: dict[str, Module] = {}
+        self._helpers: frozenset[int] = frozenset()
+        self._mark = frame.resources.mark()
+        self._oom_kills = process.oom_kills()
+        self._slots = _plan(frame.loaded.sections)
+        self._board = Scoreboard(
+            frame.runtime.scoreboard, len(self._slots), number, frame.started_at
+        )
+        self._board.set_crash(last_crash)
+
+    def run(self, start_by: float, ends: Callable[[Cause, Generation], bool]) -> Cause:
+        """Live. `start_by` in monotonic seconds; `ends` tells whether the server ends with a
+        cause.
+        """
+        cause = self._up(start_by)
+        try:
+            self._stop(cause, ends(cause, self))
+        finally:
+            try:
+                self._destroy_modules()
+            finally:
+                self._release()
+        return cause
+
+    def run_here(self, start_by: float, end: Callable[[Cause], NoReturn]) -> NoReturn:
+        """`--dont-fork`: be the master and its only child. A termination signal ends it in its
+        handler.
+        """
+        self._init_modules(start_by)
+        self._board.publish(self._describe())
+        slot = self._slots[0]
+        place = self._place(slot, lambda _: None, -1)._replace(request_timeout=0.0)
+        shared = self._frame.loaded.shared
+        child = Child(place, slot.section.worker, self._modules, self._board, shared)
+
+        def finish(cause: Cause) -> NoReturn:
+            log.info("server stopping %s", pairs(reason=cause.reason))
+            child.abandon()
+            self._sweep(self._helpers)
+            self._destroy_modules()
+            self._release()
+            end(cause)
+
+        self._frame.signals.install(
+            "master",
+            {
+                Action.STOP: lambda number: finish(Cause(number.name, signum=number)),
+                Action.STATISTICS: lambda _: self._print_statistics(),
+            },
+        )
+        self._board.begin_slot(slot.number)
+        self._board.set_server_state(ServerState.RUNNING)
+        log.info("server ready %s", pairs(name=place.server, pid=os.getpid(), children=0))
+        code = child.live_here(self._frame.signals)
+        text = _read_black_box(slot.black_box)
+        if text:
+            log.error("child died worker=%s\n%s", slot.name, text)
+        message = f"workers.{slot.name}: {last_line(text)}" if code else ""
+        finish(Cause("finished" if code == Exit.OK else "child-died", code, message=message))
+
+    # Up.
+
+    def _up(self, start_by: float) -> Cause:
+        """Start and serve until there is a reason not to."""
+        try:
+            self._init_modules(start_by)
+            return self._start_children(start_by) or self._serve()
+        except Stop as stop:
+            if stop.signum == signal.SIGALRM:
+                return Cause("start-failure", Exit.START_FAILED, message="start_timeout passed")
+            return Cause(stop.signum.name, signum=stop.signum)
+        except SupervisorError as error:
+            return Cause("start-failure", error.exit_code, message=str(error))
+        except Exception as error:
+            log.exception("internal error")
+            return Cause("internal-error", Exit.CRASH, message=describe(error))
+
+    def _init_modules(self, start_by: float) -> None:
+        frame, shared = self._frame, self._frame.loaded.shared
+        shared.begin_generation()
+        shared.row.words, shared.row.base = self._board.words, self._board.row_base(-1)
+        for name, kind, options in frame.loaded.modules:
+            server = Server(
+                name, frame.config.name, self.number, shared, frame.resources, self._totals
+            )
+            left = start_by - time.monotonic()
+            try:
+                with frame.signals.deadline(left), frame.signals.stop_raised():
+                    module = kind(options)
+                    module.init(server)
+                    self._modules[name] = module
+            except Stop as stop:
+                if stop.signum == signal.SIGALRM:
+                    log.exception("module init abandoned %s", pairs(module=name))
+                    raise StartError(f"modules.{name}: init not done by start_timeout") from stop
+                raise
+            except BaseException as error:
+                log.exception("module init failed %s", pairs(module=name))
+                raise StartError(f"modules.{name}: init failed: {describe(error)}") from error
+        shared.write_initial()
+
+    def _start_children(self, start_by: float) -> Cause | None:
+        """Fork all and wait until all are ready; a Cause if it does not come to that."""
+        self._board.publish(self._describe())
+        self._helpers = frozenset(process.own_children())
+        _warn_of_threads()
+        gc.collect()
+        gc.freeze()
+        reader, writer = os.pipe()
+        try:
+            os.set_blocking(reader, False)
+            try:
+                self._fork_all(reader, writer)
+            finally:
+                os.close(writer)
+            return self._until_ready(reader, start_by)
+        finally:
+            os.close(reader)
+
+    def _fork_all(self, reader: int, writer: int) -> None:
+        place = partial(self._place, foreign=partial(self._drop_foreign, reader), ready=writer)
+        for slot in self._slots:
+            if self._frame.signals.termination():
+                return
+            child = Child(
+                place(slot),
+                slot.section.worker,
+                self._modules,
+                self._board,
+                self._frame.loaded.shared,
+            )
+            self._board.begin_slot(slot.number)
+            pid = process.fork(child.live)
+            self._alive[pid] = slot
+            log.debug("child spawned %s", self._name(slot, pid))
+
+    def _place(self, slot: Slot, foreign: Callable[[Slot], None], ready: int) -> Place:
+        frame, section = self._frame, slot.section.section
+        return Place(
+            server=frame.config.name,
+            section=section.name,
+            slot=slot.number,
+            rank=slot.rank,
+            generation=self.number,
+            master=os.getpid(),
+            listeners=frame.listeners[section.name],
+            stop_timeout=frame.config.master.stop_timeout,
+            request_timeout=section.common.request_timeout,
+            tempdir=frame.runtime.temporary / str(slot.number),
+            ready=ready,
+            black_box=slot.black_box,
+            drop_foreign=partial(foreign, slot),
+            group_is_ours=frame.group.is_ours_alone,
+        )
+
+    def _drop_foreign(self, reader: int, slot: Slot) -> None:
+        """In a child: close what belongs to the master or to the other children."""
+        boxes = [other.black_box for other in self._slots]
+        for descriptor in (*self._frame.private, reader):
+            os.close(descriptor)
+        process.close_range(boxes[: slot.number])
+        process.close_range(boxes[slot.number + 1 :])
+
+    def _until_ready(self, reader: int, start_by: float) -> Cause | None:
+        waiting = {slot.number: slot for slot in self._slots}
+        while waiting and self._cause is None:
+            self._turn(start_by - time.monotonic(), reader)
+            for number in _ready_slots(reader):
+                self._log_ready(waiting.pop(number))
+            if waiting and self._cause is None and time.monotonic() >= start_by:
+                self._dump_late(waiting)
+        if self._cause is not None:
+            return _as_start_failure(self._cause)
+        self._board.set_server_state(ServerState.RUNNING)
+        self.ready_at = time.monotonic()
+        facts = pairs(
+            name=self._frame.config.name,
+            pid=os.getpid(),
+            children=len(self._slots),
+            generation=self.number,
+            after=self.ready_at - self._begun,
+        )
+        log.info("server ready %s", facts)  # waited for by tests and scripts
+        return None
+
+    def _log_ready(self, slot: Slot) -> None:
+        pid = next((pid for pid, other in self._alive.items() if other is slot), None)
+        after = (wall_clock() - self._board.started_at(slot.number)) / 1e9
+        log.info("child ready %s after=%.3fs", self._name(slot, pid), after)
+
+    def _dump_late(self, waiting: dict[int, Slot]) -> None:
+        """Let the late ones write down where they hang, and die: the first report is the cause."""
+        self._late = frozenset(waiting)
+        for pid, slot in self._alive.items():
+            if slot.number in self._late:
+                process.dump_and_die(pid)
+        give_up_at = time.monotonic() + _GRACE
+        while self._cause is None and time.monotonic() < give_up_at:
+            self._turn(give_up_at - time.monotonic())
+        if self._cause is None:
+            numbers = ", ".join(map(str, sorted(waiting)))
+            message = f"slot {numbers} not ready within start_timeout, and deaf to SIGALRM"
+            self._cause = Cause("start-failure", Exit.START_FAILED, message=message)
+
+    def _describe(self) -> dict[str, Any]:
+        """What the words of the scoreboard mean, for readers."""
+        frame = self._frame
+        return {
+            "name": frame.config.name,
+            "workers": [
+                {
+                    "name": loaded.section.name,
+                    "type": loaded.section.common.type,
+                    "children": loaded.children,
+                    "backlog": loaded.section.common.backlog,
+                    "listen": [str(one.address) for one in frame.listeners[loaded.section.name]],
+                }
+                for loaded in frame.loaded.sections
+            ],
+            "counters": frame.loaded.shared.counters,
+            "locks": list(frame.loaded.shared.locks),
+        }
+
+    # Serving: the loop.
+
+    def _serve(self) -> Cause:
+        while self._cause is None:
+            self._turn(None)
+        return self._cause
+
+    def _turn(self, timeout: float | None, *descriptors: int) -> list[signal.Signals]:
+        """Wait once, take the signals, reap, report. The first reason to end becomes the cause."""
+        self._frame.signals.wait(timeout, *descriptors)
+        taken = self._frame.signals.take()
+        self._cause = self._cause or signal_cause(taken)
+        if signal.SIGCHLD in taken:
+            for death in process.reap():
+                if death.pid in self._alive:
+                    self._bury(death)
+        if signal.SIGUSR1 in taken:
+            self._print_statistics()
+        return taken
+
+    def _print_statistics(self) -> None:
+        log.info("statistics\n%s", stats.table(stats.picture(self._board.snapshot())))
+
+    def _bury(self, death: Death) -> None:
+        """Take a dead child off the table; its death is the cause unless there is one already."""
+        slot = self._alive.pop(death.pid)
+        crash = self._examine(slot, death)
+        is_finished = crash.state is State.FINISHED and death.exit_code == 0
+        self._board.end_slot(slot.number, is_finished)
+        remove(self._frame.runtime.temporary / str(slot.number))
+        if is_finished:
+            log.info("child finished %s", self._name(slot, death.pid))
+            self._finished += 1
+            if self._finished == len(self._slots):
+                self._cause = self._cause or Cause("finished")
+        elif self._cause is not None:
+            self._log_consequence(slot, crash)
+        else:
+            self.last_crash = crash.record()
+            self._board.set_crash(self.last_crash)
+            log.error("%s", crash.entry())
+            self._cause = Cause("child-died", Exit.CRASH, message=crash.message())
+
+    def _log_consequence(self, slot: Slot, crash: Crash) -> None:
+        name, death = self._name(slot, crash.death.pid), crash.death
+        box = f"\n{crash.traceback}" if crash.traceback else ""
+        if crash.cause == "stop_timeout":
+            log.warning("child killed %s signal=SIGALRM reason=stop-timeout%s", name, box)
+        elif death.signum is not None:
+            log.info("child exited %s signal=%s%s", name, death.cause, box)
+        else:
+            log.info("child exited %s code=%s%s", name, death.exit_code, box)
+
+    def _examine(self, slot: Slot, death: Death) -> Crash:
+        """Collect what is known of a dead child: its row, its black box, what the kernel says."""
+        now = wall_clock()
+        row = self._board.row(slot.number)
+        state, since = self._board.state(slot.number)
+        is_late = slot.number in self._late and death.signum == signal.SIGALRM
+        cause = cause_of(
+            death,
+            active=row[ACTIVE],
+            has_request_timeout=slot.section.section.common.request_timeout > 0,
+            is_stopping=state is State.STOPPING,
+        )
+        oom = death.signum == signal.SIGKILL and process.oom_kills() > self._oom_kills
+        return Crash(
+            at=now / 1e9,
+            generation=self.number,
+            slot=slot.number,
+            worker=slot.name,
+            death=death,
+            cause="start_timeout" if is_late else cause,
+            state=state,
+            in_state=(time.monotonic_ns() - since) / 1e9,
+            uptime=(now - self._board.started_at(slot.number)) / 1e9,
+            request=text_of(row),
+            lock=self._lock_name(slot.number),
+            traceback=_read_black_box(slot.black_box),
+            was_ready=row[READY_AT] != 0,
+            oom_killed=oom,
+        )
+
+    def _lock_name(self, number: int) -> str | None:
+        held = self._board.lock_of(number)
+        names = list(self._frame.loaded.shared.locks)
+        return names[held - 1] if 0 < held <= len(names) else None
+
+    # Down.
+
+    def _stop(self, cause: Cause, ends: bool) -> None:
+        """Steps 1 to 4 of a shutdown: close the door, stop, kill the late, sweep."""
+        self._cause = cause
+        log.info("server stopping %s", pairs(reason=cause.reason))
+        self._board.set_server_state(ServerState.STOPPING)
+        if ends:
+            self._close_door()
+        frame = self._frame
+        kill_at = time.monotonic() + frame.config.master.stop_timeout
+        if self._alive and frame.group.terminate(list(self._alive)):
+            frame.signals.record(signal.SIGTERM)
+        orders = 1 if cause.signum in _OPERATOR else 0
+        while self._alive:
+            left = kill_at - time.monotonic()
+            taken = self._turn(None if left > _FOREVER else left)
+            self._heed(taken, ends)
+            orders += sum(number in _OPERATOR for number in taken)
+            if orders >= 2 or time.monotonic() >= kill_at:
+                self._kill_rest("second-signal" if orders >= 2 else "stop-timeout")
+                orders, kill_at = -_MANY, float("inf")
+        self._sweep(self._helpers)
+
+    def _heed(self, taken: list[signal.Signals], ends: bool) -> None:
+        """Remember a termination that comes while we stop; it ends a server that meant to go on."""
+        told = signal_cause(taken)
+        if told is not None and self.told is None:
+            self.told = told.signum
+            if not ends:
+                self._close_door()
+
+    def _close_door(self) -> None:
+        """Nothing new comes in; the children serve what waits already. Inherited sockets outlive
+        us.
+        """
+        for listeners in self._frame.listeners.values():
+            for listener in listeners:
+                if not listener.inherited:
+                    listener.close_door()
+        self._board.words[H_DOOR] = 1
+
+    def _kill_rest(self, reason: str) -> None:
+        for pid, slot in self._alive.items():
+            log.warning("child killed %s signal=SIGKILL reason=%s", self._name(slot, pid), reason)
+            process.kill(pid)
+            self._board.words[H_FORCED] += 1
+
+    def _sweep(self, spared: frozenset[int]) -> None:
+        """Kill and reap what children left behind: as subreaper, all of it has become ours."""
+        while left := set(process.own_children()) - spared - self._frame.strangers:
+            for pid in left:
+                log.warning("left process killed %s", pairs(pid=pid, name=process.name_of(pid)))
+                process.kill(pid)
+                process.reap_one(pid)
+
+    def _destroy_modules(self) -> None:
+        """Destroy in reverse, each once; the common deadline abandons the one that hangs."""
+        whole = self._frame.config.master.destroy_timeout
+        deadline = time.monotonic() + whole
+        while self._modules:
+            name, module = self._modules.popitem()
+            try:
+                left = max(deadline - time.monotonic(), min(_GRACE, whole))
+                with self._frame.signals.deadline(left):
+                    module.destroy()
+                log.debug("module destroyed %s", pairs(module=name))
+            except Stop:
+                facts = pairs(module=name, reason="destroy-timeout")
+                log.exception("module destroy abandoned %s", facts)
+            except BaseException:
+                log.exception("module destroy failed %s", pairs(module=name))
+        self._sweep(frozenset())
+
+    def _release(self) -> None:
+        """Give back what this generation alone had."""
+        self._frame.resources.release(self._mark)
+        remove(self._frame.runtime.temporary)
+        for slot in self._slots:
+            os.close(slot.black_box)
+        self._board.close()
+        gc.unfreeze()
+
+    def _totals(self) -> dict[str, int]:
+        return stats.counters(self._board.snapshot())
+
+    def _name(self, slot: Slot, pid: int | None) -> str:
+        return pairs(worker=slot.name, slot=slot.number, generation=self.number, pid=pid)
+
+
+def _plan(sections: Iterable[LoadedSection]) -> list[Slot]:
+    """Slots in file order. The black boxes come one after another, so a child closes them as a
+    range.
+    """
+    places = [(section, rank) for section in sections for rank in range(section.children)]
+    return [
+        Slot(number, rank, section, os.memfd_create(f"black-box-{number}"))
+        for number, (section, rank) in enumerate(places)
+    ]
+
+
+def _ready_slots(reader: int) -> list[int]:
+    """The slot numbers that children have written into the pipe."""
+    try:
+        data = os.read(reader, 65_536)
+    except BlockingIOError:
+        return []
+    return [number for (number,) in struct.iter_unpack("=I", data)]
+
+
+def _as_start_failure(cause: Cause) -> Cause:
+    if cause.signum is not None:
+        return cause
+    return cause._replace(reason="start-failure", status=Exit.START_FAILED)
+
+
+def _read_black_box(descriptor: int) -> str:
+    size = os.fstat(descriptor).st_size
+    data = os.pread(descriptor, _BLACK_BOX_SIZE, max(0, size - _BLACK_BOX_SIZE))
+    return data.decode("utf-8", "replace").strip("\n")
+
+
+def _warn_of_threads() -> None:
+    names = [
+        thread.name for thread in threading.enumerate() if thread is not threading.main_thread()
+    ]
+    if names:
+        log.warning("threads alive before the fork %s", pairs(threads=", ".join(names)))

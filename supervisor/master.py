@@ -1,0 +1,230 @@
+"""The master: boot in order, run generations, undo everything in reverse, leave with the true
+status.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Final, NamedTuple, NoReturn
+
+import msgspec
+
+from supervisor import log as logs
+from supervisor import process, registry
+from supervisor.config import Config, Listen, Problems
+from supervisor.errors import Exit, StartError, Stop, SupervisorError
+from supervisor.generation import Cause, Frame, Generation
+from supervisor.listeners import Listener, adopt, open_listener
+from supervisor.log import log, pairs
+from supervisor.process import ProcessGroup
+from supervisor.registry import Loaded
+from supervisor.resources import Resources, RuntimeDirectory, runtime_directories, write_atomically
+from supervisor.scoreboard import wall_clock
+from supervisor.signals import SignalRecorder
+
+_STEADY: Final = 1.0  # s ready: the next generation follows at once
+_HEALTHY: Final = 10.0  # s ready: the back-off is forgotten
+_FIRST_DELAY: Final = 0.1  # s
+_LONGEST_DELAY: Final = 30.0  # s
+
+
+class BackOff(NamedTuple):
+    """How long to wait before the next generation, and what to double from. Seconds."""
+
+    wait: float = 0.0
+    last: float = 0.0
+
+    def after(self, ready_for: float) -> BackOff:
+        """What follows a generation that was ready for so long."""
+        if ready_for >= _STEADY:
+            return BackOff(0.0, 0.0 if ready_for >= _HEALTHY else self.last)
+        wait = min(max(_FIRST_DELAY, self.last * 2), _LONGEST_DELAY)
+        return BackOff(wait, wait)
+
+
+class Master:
+    """Boots, runs one generation after another, and gives everything back."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._resources = Resources()
+        self._signals = SignalRecorder()
+        self._started_at = wall_clock()
+        self._start_by = float("inf")  # monotonic s
+
+    def run(self) -> Cause:
+        """Live, release everything, and return why it ended."""
+        self._signals.install("master")
+        self._resources.add("signals", self._signals.close)
+        try:
+            return self._generations(self._boot())
+        except Stop as stop:
+            return _stopped(stop)
+        except SupervisorError as error:
+            return Cause("start-failure", error.exit_code, message=str(error))
+        finally:
+            self._resources.release()
+
+    def run_here(self) -> Cause:
+        """`--dont-fork`: the first worker section runs in this very process; returns only if boot
+        failed.
+        """
+        self._config = msgspec.structs.replace(self._config, workers=self._config.workers[:1])
+        self._signals.install("master")
+        self._resources.add("signals", self._signals.close)
+        try:
+            Generation(self._boot(), 1).run_here(self._start_by, self._end_here)
+        except Stop as stop:
+            return _stopped(stop)
+        except SupervisorError as error:
+            return Cause("start-failure", error.exit_code, message=str(error))
+        finally:
+            self._resources.release()
+
+    def _end_here(self, cause: Cause) -> NoReturn:
+        self._resources.release()
+        leave(cause)
+
+    def _boot(self) -> Frame:
+        """Everything before the first generation, in the order of the contract."""
+        strangers = frozenset(process.own_children())
+        group = ProcessGroup()
+        self._resources.add("terminal", group.release)
+        process.become_subreaper()
+        config = self._config
+        runtime = RuntimeDirectory(
+            runtime_directories(config.name, config.master.runtime_directory)[0]
+        )
+        runtime.acquire(self._resources)
+        if config.master.pid_file:
+            path = self._resources.add_path(config.master.pid_file)
+            write_atomically(path, b"%d\n" % os.getpid())
+        self._obey()
+        listeners = self._open_listeners()
+        self._start_by = time.monotonic() + config.master.start_timeout
+        loaded = self._load()
+        process.set_title(f"supervisor: {config.name} master")
+        self._obey()
+        return Frame(
+            config=config,
+            loaded=loaded,
+            listeners=listeners,
+            runtime=runtime,
+            resources=self._resources,
+            signals=self._signals,
+            group=group,
+            started_at=self._started_at,
+            private=(*self._signals.descriptors(), runtime.descriptor),
+            strangers=strangers,
+        )
+
+    def _obey(self) -> None:
+        """Between two steps of boot: raise Stop for a termination signal that has come."""
+        with self._signals.stop_raised():
+            pass
+
+    def _open_listeners(self) -> dict[str, tuple[Listener, ...]]:
+        config = self._config
+        wanted = [listen for section in config.workers for listen in section.listen]
+        adopted = adopt(os.environ, wanted)
+        for variable in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
+            os.environ.pop(variable, None)
+        opened: dict[str, tuple[Listener, ...]] = {}
+        for section in config.workers:
+            opened[section.name] = tuple(
+                adopted.get(listen) or self._open(listen, section.common.backlog)
+                for listen in section.listen
+            )
+            for listener in opened[section.name]:
+                log.info("listening %s", pairs(worker=section.name, address=listener.address))
+        return opened
+
+    def _open(self, listen: Listen, backlog: int) -> Listener:
+        if listen.address.scheme == "unix":
+            self._resources.write_down(listen.address.path, "socket")
+        listener = open_listener(listen, backlog)
+        self._resources.add(str(listen.address), listener.release)
+        return listener
+
+    def _load(self) -> Loaded:
+        """Import user code; a termination signal and start_timeout end it."""
+        problems = Problems(self._config.file)
+        try:
+            with (
+                self._signals.deadline(self._config.master.start_timeout),
+                self._signals.stop_raised(),
+            ):
+                loaded = registry.load(self._config, problems)
+        except Stop as stop:
+            if stop.signum == signal.SIGALRM:
+                log.exception("import abandoned reason=start-timeout")
+                raise StartError("user code not imported by start_timeout") from stop
+            raise
+        problems.raise_if_any()
+        return loaded
+
+    def _generations(self, frame: Frame) -> Cause:
+        """One generation after another, until one ends for good."""
+        number, back_off, crash, start_by = 1, BackOff(), None, self._start_by
+        while True:
+            generation = Generation(frame, number, crash)
+            cause = generation.run(start_by, self._ends)
+            if self._ends(cause, generation):
+                return cause
+            if generation.told is not None:
+                return Cause(generation.told.name, signum=generation.told)
+            ready_for = time.monotonic() - generation.ready_at if generation.ready_at else 0.0
+            back_off = back_off.after(ready_for)
+            number, crash = number + 1, generation.last_crash
+            facts = pairs(generation=number, wait=back_off.wait, reason=cause.reason)
+            log.warning("server restarting %s", facts)
+            told = self._pause(back_off.wait)
+            if told is not None:
+                return told
+            start_by = time.monotonic() + self._config.master.start_timeout
+
+    def _ends(self, cause: Cause, generation: Generation) -> bool:
+        """True when no generation follows."""
+        if self._config.master.restart == "never" or cause.signum is not None:
+            return True
+        if cause.status == Exit.OK:
+            return True
+        return generation.number == 1 and generation.ready_at is None
+
+    def _pause(self, seconds: float) -> Cause | None:
+        """Wait between generations; a termination signal cuts it short."""
+        resume_at = time.monotonic() + seconds
+        while True:
+            number = self._signals.termination()
+            if number is not None:
+                return Cause(number.name, signum=number)
+            left = resume_at - time.monotonic()
+            if left <= 0:
+                return None
+            self._signals.wait(left)
+            self._collect()
+
+    def _collect(self) -> None:
+        """Reap adopted orphans while no generation lives."""
+        for _ in process.reap():
+            pass
+
+
+def _stopped(stop: Stop) -> Cause:
+    return Cause(stop.signum.name, signum=stop.signum)
+
+
+def leave(cause: Cause) -> NoReturn:
+    """Say why, and end this process as `cause` says: by the signal, or with its status."""
+    if cause.message and cause.status != Exit.OK:
+        logs.say_error(cause.message)
+    status = cause.reason if cause.signum is not None else int(cause.status)
+    log.info("server stopped %s", pairs(status=status))
+    process.run_exit_functions()
+    logs.flush()
+    process.close_all_descriptors()
+    if cause.signum is not None:
+        process.die_of(cause.signum)
+    process.leave(cause.status)

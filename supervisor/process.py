@@ -1,0 +1,355 @@
+"""The only door to fork, wait, kill, prctl, process groups, the terminal and the end of a
+process.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes
+import functools
+import math
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple, NoReturn
+
+from supervisor import log, signals
+from supervisor.errors import NoPermission, SystemFailure
+
+_PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
+_PR_SET_CHILD_SUBREAPER: Final = 36
+
+
+class Death(NamedTuple):
+    """What wait4(2) told of one process: how it ended, and what it used (CPU in s, peak RSS in
+    bytes).
+    """
+
+    pid: int
+    exit_code: int | None
+    signum: int | None
+    dumped_core: bool
+    cpu_seconds: float
+    peak_rss: int
+
+    @property
+    def cause(self) -> str:
+        """`SIGSEGV` or `exit 3`."""
+        return f"exit {self.exit_code}" if self.signum is None else signals.name_of(self.signum)
+
+
+def fork(run: Callable[[], NoReturn]) -> int:
+    """Fork; the child calls `run` with every signal blocked, and never comes back. Returns its pid.
+
+    Raises SystemFailure when the system refuses.
+    """
+    log.flush()
+    mask = signals.block_all()
+    try:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                run()
+            finally:
+                os._exit(70)
+        return pid
+    except OSError as error:
+        raise SystemFailure(f"cannot fork: {error.strerror}") from error
+    finally:
+        signals.set_mask(mask)
+
+
+def become_child(subject: str, title: str, master: int) -> None:
+    """Cut what ties a fresh fork to the master, and ask for SIGTERM at the master's death
+    (prctl(2)).
+
+    Call with signals blocked, after any change of credentials: that clears the request.
+    """
+    signals.forget_wakeup()
+    atexit._clear()
+    log.rename(subject)
+    set_title(title)
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != master:
+        # It died before the request was made, so nobody will send the signal.
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def leave(code: int) -> NoReturn:
+    """End this process here: nothing unwinds, no atexit entry of the master runs."""
+    log.flush()
+    os._exit(code)
+
+
+def die_of(signum: int) -> NoReturn:
+    """End by the signal, so that the parent sees it; as pid 1, where the kernel ignores it, exit
+    128 + number.
+    """
+    log.flush()
+    signals.restore_default(signal.Signals(signum))
+    os.kill(os.getpid(), signum)
+    os._exit(128 + signum)
+
+
+def run_exit_functions() -> None:
+    """Run what user code registered with atexit in the master; its end is not an interpreter's
+    usual one.
+    """
+    atexit._run_exitfuncs()
+
+
+def reap() -> Iterator[Death]:
+    """Yield every process that has ended, ours or adopted, until none is left to collect."""
+    while True:
+        try:
+            pid, status, usage = os.wait4(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        by_signal = os.WIFSIGNALED(status)
+        yield Death(
+            pid=pid,
+            exit_code=None if by_signal else os.WEXITSTATUS(status),
+            signum=os.WTERMSIG(status) if by_signal else None,
+            dumped_core=os.WCOREDUMP(status),
+            cpu_seconds=usage.ru_utime + usage.ru_stime,
+            peak_rss=usage.ru_maxrss * 1024,
+        )
+
+
+def kill(pid: int) -> None:
+    """SIGKILL a process that we have not reaped yet, so the pid is still its own."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def dump_and_die(pid: int) -> None:
+    """Make a child write its tracebacks into its black box and die (SIGALRM, see signals.py)."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGALRM)
+
+
+def reap_one(pid: int) -> None:
+    """Wait for the end of a process that was killed."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, 0)
+
+
+def name_of(pid: int) -> str | None:
+    """The command name of a process (proc(5)), None when it is gone."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return None
+
+
+def close_range(descriptors: Sequence[int]) -> None:
+    """Close descriptors of which most are neighbours, each run of them by one call
+    (close_range(2)).
+    """
+    start = 0
+    for index, descriptor in enumerate(descriptors):
+        if index + 1 == len(descriptors) or descriptors[index + 1] != descriptor + 1:
+            os.closerange(descriptors[start], descriptor + 1)
+            start = index + 1
+
+
+def become_subreaper() -> None:
+    """Adopt orphans below us, so that none outlives us (prctl(2))."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def own_children() -> list[int]:
+    """The pids whose parent is this process now, adopted orphans too (proc(5))."""
+    pids: list[int] = []
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):
+            pids += map(int, (task / "children").read_text().split())
+    return pids
+
+
+def set_title(title: str) -> None:
+    """Show `title` in ps(1)."""
+    from setproctitle import setproctitle
+
+    setproctitle(title)
+
+
+def close_all_descriptors() -> None:
+    """Close everything above stderr."""
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+
+
+def hold_standard_descriptors() -> None:
+    """Open /dev/null for each of 0, 1, 2 that is closed, so that no socket of ours lands there."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+
+
+class ProcessGroup:
+    """The group that the master leads: it is signalled as one, and owns the terminal while it
+    runs.
+    """
+
+    def __init__(self) -> None:
+        self._before = os.getpgrp()
+        self._terminal = _foreground_terminal(self._before)
+        if self._before != os.getpid():
+            os.setpgid(0, 0)
+            self._alone = True
+        else:
+            # In `supervisor start | tee log` a job-control shell puts tee into the group that we
+            # lead.
+            self._alone = not _group_has_others(os.getpid())
+        if self._terminal is not None and self._before != os.getpid():
+            _hand_terminal(self._terminal, os.getpgrp())
+            # Nobody who waits for us would see us stopped: Ctrl-Z would hang the terminal.
+            signals.ignore(signal.SIGTSTP)
+
+    def terminate(self, pids: list[int]) -> bool:
+        """Send SIGTERM to the group, ourselves left out; True when someone else sent us one
+        meanwhile.
+
+        Where the group has strangers in it, only `pids` are told.
+        """
+        if not self._alone:
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
+            return False
+        with signals.blocked(signal.SIGTERM):
+            os.killpg(os.getpid(), signal.SIGTERM)
+            sender = signals.consume(signal.SIGTERM)
+            return sender is not None and sender != os.getpid()
+
+    @property
+    def is_ours_alone(self) -> bool:
+        """True when every process in it descends from us."""
+        return self._alone
+
+    def release(self) -> None:
+        """Give the terminal back to the group that had it."""
+        if self._terminal is not None and self._before != os.getpid():
+            _hand_terminal(self._terminal, self._before)
+
+
+def terminate_own_group() -> None:
+    """SIGTERM to this process's whole group; for a child whose master is dead, so that
+    grandchildren hear of it.
+    """
+    os.killpg(os.getpgrp(), signal.SIGTERM)
+
+
+def _foreground_terminal(group: int) -> int | None:
+    """The descriptor of the terminal whose foreground `group` holds, if any.
+
+    SIGINT ignored is how a shell without job control marks a background job: it keeps the terminal.
+    """
+    if signals.is_ignored(signal.SIGINT):
+        return None
+    for descriptor in (0, 2, 1):
+        with contextlib.suppress(OSError):
+            if os.tcgetpgrp(descriptor) == group:
+                return descriptor
+    return None
+
+
+def _hand_terminal(descriptor: int, group: int) -> None:
+    with signals.blocked(signal.SIGTTOU), contextlib.suppress(OSError):
+        os.tcsetpgrp(descriptor, group)
+
+
+def _group_has_others(group: int) -> bool:
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit() and int(entry.name) != group:
+            with contextlib.suppress(OSError):
+                if os.getpgid(int(entry.name)) == group:
+                    return True
+    return False
+
+
+def available_cpus() -> int:
+    """CPUs that this process may use: affinity, and the cgroup's quota rounded up; at least 1."""
+    cpus = len(os.sched_getaffinity(0))
+    quota = _cgroup_quota()
+    return max(1, min(cpus, math.ceil(quota))) if quota else cpus
+
+
+def _cgroup_quota(root: Path = Path("/sys/fs/cgroup")) -> float | None:
+    """The smallest CPU quota from our cgroup up to the root, in CPUs (cgroups(7), v2 then v1)."""
+    quotas: list[float] = []
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        mount = root / controllers if controllers else root
+        for folder in (mount / path.strip("/"), *(mount / path.strip("/")).parents):
+            if folder.is_relative_to(mount):
+                quotas += _quota_in(folder)
+    return min(quotas, default=None)
+
+
+def oom_kills(root: Path = Path("/sys/fs/cgroup")) -> int:
+    """How often the kernel's OOM killer struck in our cgroup (memory.events, or v1
+    memory.oom_control).
+    """
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        folder = root / controllers / path.strip("/")
+        for file in (folder / "memory.events", folder / "memory.oom_control"):
+            with contextlib.suppress(OSError):
+                facts = dict(row.split(None, 1) for row in file.read_text().splitlines())
+                return int(facts.get("oom_kill", 0))
+    return 0
+
+
+def _quota_in(folder: Path) -> list[float]:
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = (folder / "cpu.max").read_text().split()
+        return [int(quota) / int(period)] if quota != "max" else []
+    with contextlib.suppress(OSError, ValueError):
+        v1 = int((folder / "cpu.cfs_quota_us").read_text())
+        period_v1 = int((folder / "cpu.cfs_period_us").read_text())
+        return [v1 / period_v1] if v1 > 0 else []
+    return []
+
+
+@functools.cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _prctl(option: int, value: int) -> None:
+    if _libc().prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
+        raise SystemFailure(f"prctl({option}): {os.strerror(ctypes.get_errno())}")
+
+
+class PidFd:
+    """A grip on another process that a reused pid cannot fool (pidfd_open(2))."""
+
+    def __init__(self, pid: int) -> None:
+        try:
+            self._descriptor = os.pidfd_open(pid)
+        except ProcessLookupError:
+            self._descriptor = -1
+
+    def __enter__(self) -> PidFd:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+
+    def send(self, signum: signal.Signals) -> None:
+        """Send a signal. Raises NoPermission when the process is another user's."""
+        try:
+            with contextlib.suppress(ProcessLookupError):
+                if self._descriptor >= 0:
+                    signal.pidfd_send_signal(self._descriptor, signum)
+        except PermissionError:
+            raise NoPermission(f"not allowed to send {signum.name}: not our process") from None
+
+    def wait(self, timeout: float) -> bool:
+        """Wait until it has ended; False at the timeout (s)."""
+        return self._descriptor < 0 or signals.pid_is_gone(self._descriptor, timeout)

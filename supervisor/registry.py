@@ -1,0 +1,235 @@
+"""From the names in a Config to the classes behind them. A new built-in type is one line here."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from supervisor.config import Config, ModuleSection, Options, Problems, Section, decode, unknown
+from supervisor.errors import Exit, NameProblem, StartError, Stop
+from supervisor.module import Module, Server, Shared
+from supervisor.process import available_cpus
+from supervisor.resources import Resources
+from supervisor.worker import Worker
+
+WORKERS: Final = {
+    "tcp": "supervisor.workers.stream:Tcp",
+    "udp": "supervisor.workers.datagram:Udp",
+    "http": "supervisor.workers.http:Http",
+}
+MODULES: Final = {
+    "counters": "supervisor.modules.counters:Counters",
+}
+
+
+class LoadedSection(NamedTuple):
+    """A worker section ready to be forked: `worker` is the instance that the children inherit."""
+
+    section: Section
+    children: int
+    worker: Worker
+
+
+class LoadedModule(NamedTuple):
+    """A module's class and options; each generation makes an instance."""
+
+    name: str
+    kind: type[Module]
+    options: Options
+
+
+class Loaded(NamedTuple):
+    """All user code of a server, imported."""
+
+    sections: tuple[LoadedSection, ...]
+    modules: tuple[LoadedModule, ...]
+    shared: Shared
+
+
+def check_built_in(config: Config, problems: Problems) -> None:
+    """Add every problem that can be seen without running user code."""
+    for section in config.workers:
+        if section.common.type and not _is_user_type(section.common.type):
+            _worker_class(section, problems)
+    for module in config.modules:
+        if not _is_user_type(module.type):
+            _module_class(module, problems)
+
+
+def load(config: Config, problems: Problems) -> Loaded:
+    """Import `preload` and the workers' and modules' code, in that order, in the master.
+
+    Problems are added: status 78 for a name that does not exist, 76 where user code raised. Stop
+    passes.
+    """
+    sys.path.insert(0, config.master.working_directory or str(Path.cwd()))
+    shared = Shared()
+    for index, name in enumerate(config.master.preload):
+        _attempt(f"master.preload[{index}]", problems, import_module, name)
+    sections = [_load_section(section, config, shared, problems) for section in config.workers]
+    modules = [_module_class(module, problems) for module in config.modules]
+    shared.keep_declared()
+    return Loaded(
+        tuple(section for section in sections if section),
+        tuple(module for module in modules if module),
+        shared,
+    )
+
+
+def _load_section(
+    section: Section, config: Config, shared: Shared, problems: Problems
+) -> LoadedSection | None:
+    found = _worker_class(section, problems)
+    if found is None:
+        return None
+    kind, options = found
+    path = f"workers.{section.name}"
+    worker = _attempt(path, problems, kind, options)
+    if worker is None:
+        return None
+    worker.server = Server(section.name, config.name, 0, shared, Resources(), dict)
+    _attempt(path, problems, worker.preload)
+    count = section.common.children
+    return LoadedSection(section, available_cpus() if count == "auto" else count, worker)
+
+
+def _worker_class(section: Section, problems: Problems) -> tuple[type[Worker], Options] | None:
+    path = f"workers.{section.name}"
+    kind = _class(section.common.type, WORKERS, Worker, path, problems)
+    if kind is None:
+        return None
+    options = decode(kind.Options, section.options, path, problems)
+    for listen in section.listen:
+        if listen.address.scheme not in kind.schemes:
+            known = ", ".join(f"{scheme}://" for scheme in sorted(kind.schemes)) or "nothing"
+            problems.add(
+                f"{path}.listen",
+                f"{listen.address}: type {section.common.type!r} listens on {known}",
+            )
+    if kind.needs_listener and not section.listen:
+        problems.add(f"{path}.listen", "missing: this type needs at least one address")
+    return None if options is None else (kind, options)
+
+
+def _module_class(module: ModuleSection, problems: Problems) -> LoadedModule | None:
+    path = f"modules.{module.name}"
+    kind = _class(module.type, MODULES, Module, path, problems)
+    options = None if kind is None else decode(kind.Options, module.options, path, problems)
+    return None if kind is None or options is None else LoadedModule(module.name, kind, options)
+
+
+def _class(
+    name: str, known: Mapping[str, str], base: type, path: str, problems: Problems
+) -> Any | None:
+    """The class behind a type name: built in, or `package.module:Class`."""
+    if not name:
+        return None
+    if not _is_user_type(name) and name not in known:
+        names = ", ".join(known)
+        problems.add(
+            f"{path}.type",
+            f"{name!r}: {unknown(name, known, 'type')}; known: {names}, or package.module:Class",
+        )
+        return None
+    kind = _attempt(f"{path}.type", problems, load_object, known.get(name, name))
+    if kind is None:
+        return None
+    if not (isinstance(kind, type) and issubclass(kind, base)):
+        problems.add(f"{path}.type", f"{name!r} is not a subclass of supervisor.{base.__name__}")
+        return None
+    return kind
+
+
+def _is_user_type(name: str) -> bool:
+    return ":" in name
+
+
+def _attempt(path: str, problems: Problems, function: Any, *arguments: Any) -> Any:
+    """Call user code; an exception becomes a problem at `path`, and None is returned."""
+    try:
+        return function(*arguments)
+    except NameProblem as error:
+        problems.add(f"{path}.{error.key}" if error.key else path, str(error))
+    except StartError as error:
+        problems.add(path, str(error), Exit.START_FAILED)
+    except (Stop, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        problems.add(path, describe(error), Exit.START_FAILED)
+    return None
+
+
+def load_object(name: str, key: str = "") -> Any:
+    """Import `package.module:attribute`. `key` is the option that holds the name.
+
+    Raises NameProblem when it leads nowhere, StartError when the module's own code raised.
+    """
+    module_name, _, attribute = name.partition(":")
+    if not module_name or not attribute:
+        raise NameProblem(f"{name!r}: expected package.module:name", key)
+    found = import_module(module_name, key)
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            near = unknown(part, dir(found), "name")
+            raise NameProblem(f"{name!r}: {near} in {module_name!r}", key)
+        found = getattr(found, part)
+    return found
+
+
+def import_module(name: str, key: str = "") -> Any:
+    """Import a module by dotted name; raises as `load_object` does."""
+    try:
+        return importlib.import_module(name)
+    except (Stop, KeyboardInterrupt):
+        raise
+    except ModuleNotFoundError as error:
+        if error.name and (name == error.name or name.startswith(error.name + ".")):
+            raise NameProblem(f"no module named {error.name!r}", key) from None
+        raise StartError(f"{name!r} cannot be imported: {describe(error)}") from error
+    except (ValueError, TypeError) as error:
+        if not name or name.startswith("."):
+            raise NameProblem(f"{name!r} is not a module name", key) from None
+        raise StartError(f"{name!r} cannot be imported: {describe(error)}") from error
+    except BaseException as error:
+        raise StartError(f"{name!r} cannot be imported: {describe(error)}") from error
+
+
+def describe(error: BaseException) -> str:
+    """The last line of the exception's traceback, and the place: `ValueError: x (web.py line
+    3)`.
+    """
+    text = traceback.format_exception_only(error)[-1].strip()
+    frames = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{text} ({error.filename} line {error.lineno})"
+    own = [frame for frame in frames if not frame.filename.startswith(("<frozen", _HERE))]
+    return f"{text} ({own[-1].filename} line {own[-1].lineno})" if own else text
+
+
+_HERE: Final = str(Path(__file__).parent)
+
+
+def describe_options(kind: type[msgspec.Struct]) -> list[tuple[str, str, str]]:
+    """(key, type, default) of each option; the default is "" where the key is required."""
+    rows = []
+    for field in msgspec.structs.fields(kind):
+        if field.required:
+            default = ""
+        elif field.default_factory is not msgspec.NODEFAULT:
+            default = repr(field.default_factory())
+        else:
+            default = repr(field.default)
+        rows.append((field.encode_name, _type_name(field.type), default))
+    return rows
+
+
+def _type_name(kind: Any) -> str:
+    if isinstance(kind, type) and not getattr(kind, "__args__", ()):
+        return kind.__name__
+    return str(kind).replace("typing.", "").replace("supervisor.config.", "")

@@ -1,0 +1,275 @@
+"""Which signal means what, how it is recorded, and how a process waits for one without losing it.
+
+A handler adds the number to the pending set and returns. The byte that `set_wakeup_fd` writes only
+ends the wait; the set says what came. Two roads were rejected: `signal.pause()` loses a signal that
+comes just before it, and signalfd needs signals blocked, which a forked worker would inherit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import faulthandler
+import select
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any, Final, NamedTuple
+
+from supervisor.errors import Stop
+
+
+class Action(enum.Enum):
+    """What a process does with a signal."""
+
+    STOP = "shut down"
+    REAP = "reap"
+    STATISTICS = "print statistics"
+    IGNORE = "ignore"
+    DEADLINE = "end user code that is late"
+    DEFAULT = "default"
+
+
+class Row(NamedTuple):
+    """One signal. `text` is for people: --help and the README show it."""
+
+    signum: signal.Signals
+    master: Action
+    child: Action
+    text: str
+
+
+_A = Action
+_S = signal.Signals
+
+# In order of urgency: pending signals are taken from the top.
+TABLE: Final = (
+    Row(_S.SIGTERM, _A.STOP, _A.STOP, "shut down; a second one: at once"),
+    Row(_S.SIGINT, _A.STOP, _A.STOP, "as TERM"),
+    Row(_S.SIGPWR, _A.STOP, _A.STOP, "as TERM"),
+    Row(_S.SIGPIPE, _A.STOP, _A.IGNORE, "shut down: the log's reader is gone"),
+    Row(_S.SIGCHLD, _A.REAP, _A.DEFAULT, "reap; if a child died: shut down"),
+    Row(_S.SIGUSR1, _A.STATISTICS, _A.STATISTICS, "print statistics"),
+    Row(_S.SIGHUP, _A.IGNORE, _A.IGNORE, "ignored"),
+    Row(_S.SIGUSR2, _A.IGNORE, _A.IGNORE, "ignored"),
+    Row(_S.SIGALRM, _A.DEADLINE, _A.DEADLINE, "deadlines of user code"),
+)
+
+TERMINATIONS: Final = tuple(row.signum for row in TABLE if row.master is Action.STOP)
+
+_URGENCY: Final = {row.signum: place for place, row in enumerate(TABLE)}
+
+
+def in_order(pending: set[signal.Signals]) -> list[signal.Signals]:
+    """Return the signals of `pending`, most urgent first."""
+    return sorted(pending, key=_URGENCY.__getitem__)
+
+
+class SignalRecorder:
+    """The pending set of this process, and the descriptor that becomes readable when it grows.
+
+    Used in the master and, made anew, in each child; main thread only.
+    """
+
+    def __init__(self) -> None:
+        self._pending: set[signal.Signals] = set()
+        self._raises: frozenset[signal.Signals] = frozenset()
+        self._direct: dict[signal.Signals, Callable[[signal.Signals], None]] = {}
+        self._reader, self._writer = socket.socketpair()
+        self._reader.setblocking(False)
+        self._writer.setblocking(False)
+
+    def fileno(self) -> int:
+        """The descriptor to wait on; `clear` it before `take`."""
+        return self._reader.fileno()
+
+    def descriptors(self) -> tuple[int, int]:
+        """Both ends, for a child to close."""
+        return self._reader.fileno(), self._writer.fileno()
+
+    def install(
+        self, column: str, direct: dict[Action, Callable[[signal.Signals], None]] | None = None
+    ) -> None:
+        """Obey TABLE as `column` ("master" or "child") says. `direct` is called inside the
+        handler.
+        """
+        signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        direct = direct or {}
+        for row in TABLE:
+            action: Action = getattr(row, column)
+            if action in direct:
+                self._direct[row.signum] = direct[action]
+            if action is Action.IGNORE:
+                signal.signal(row.signum, signal.SIG_IGN)
+            elif action is Action.DEFAULT or (column, action) == ("child", Action.DEADLINE):
+                signal.signal(row.signum, signal.SIG_DFL)
+            else:
+                signal.signal(row.signum, self._record)
+
+    def _record(self, signum: int, _frame: Any) -> None:
+        number = signal.Signals(signum)
+        if number is not signal.SIGALRM:
+            self._pending.add(number)
+        if number in self._direct:
+            self._direct[number](number)
+        if number in self._raises:
+            raise Stop(number)
+
+    def take(self) -> list[signal.Signals]:
+        """Return and forget what is pending, most urgent first."""
+        # A handler between the two stores adds to a set that is still read below, or to the new
+        # one.
+        taken, self._pending = self._pending, set()
+        return in_order(taken)
+
+    def record(self, signum: signal.Signals) -> None:
+        """Count a signal that was consumed by other means (sigtimedwait) as pending."""
+        self._pending.add(signum)
+
+    def termination(self) -> signal.Signals | None:
+        """The pending signal that ends the server, left pending; None if there is none."""
+        return next((number for number in TERMINATIONS if number in self._pending), None)
+
+    def clear(self) -> None:
+        """Empty the descriptor; the pending set stays."""
+        with contextlib.suppress(BlockingIOError):
+            while self._reader.recv(4096):
+                pass
+
+    def wait(self, timeout: float | None, *descriptors: int) -> bool:
+        """Wait until a signal is pending or one of `descriptors` is readable; False at the timeout
+        (s).
+        """
+        poll = select.poll()
+        for descriptor in (self.fileno(), *descriptors):
+            poll.register(descriptor, select.POLLIN)
+        # Rounded up: a wait that ends before its deadline would only be begun again.
+        ready = poll.poll(None if timeout is None else max(0, int(timeout * 1000) + 1))
+        self.clear()
+        return bool(ready)
+
+    @contextlib.contextmanager
+    def stop_raised(self) -> Iterator[None]:
+        """Inside, a termination signal raises Stop, also one that is pending already."""
+        with self._raising(self._raises | set(TERMINATIONS)):
+            number = self.termination()
+            if number is not None:
+                raise Stop(number)
+            yield
+
+    @contextlib.contextmanager
+    def deadline(self, seconds: float) -> Iterator[None]:
+        """Inside, Stop(SIGALRM) is raised after `seconds`.
+
+        What cannot be interrupted (C code) makes the process dump all tracebacks to stderr and
+        die a second later.
+        Not across a fork: it keeps a watchdog thread.
+        """
+        faulthandler.dump_traceback_later(seconds + 1.0, exit=True)
+        try:
+            with self._raising(self._raises | {signal.SIGALRM}):
+                signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-3))
+                yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            faulthandler.cancel_dump_traceback_later()
+
+    @contextlib.contextmanager
+    def _raising(self, numbers: frozenset[signal.Signals]) -> Iterator[None]:
+        before, self._raises = self._raises, numbers
+        try:
+            yield
+        finally:
+            self._raises = before
+
+    def close(self) -> None:
+        """Give the wakeup descriptor back. Handlers stay, so that a late signal is recorded, not
+        fatal.
+        """
+        signal.set_wakeup_fd(-1)
+        self._reader.close()
+        self._writer.close()
+
+
+def forget_wakeup() -> None:
+    """Drop the inherited wakeup descriptor; first thing in a child, while signals are blocked."""
+    signal.set_wakeup_fd(-1)
+
+
+def block_all() -> set[signal.Signals | int]:
+    """Block every signal and return the mask that was."""
+    return set(signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals()))
+
+
+def set_mask(mask: set[signal.Signals | int]) -> None:
+    """Set the mask; pending signals arrive before this returns."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def unblock_all() -> None:
+    """Let every signal through."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+@contextlib.contextmanager
+def blocked(*signums: signal.Signals) -> Iterator[None]:
+    """Hold `signums` back."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signums)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def consume(signum: signal.Signals) -> int | None:
+    """Take one blocked, pending `signum`; return its sender's pid, None if there is none
+    (sigtimedwait(2)).
+    """
+    facts = signal.sigtimedwait([signum], 0)
+    return None if facts is None else facts.si_pid
+
+
+def is_ignored(signum: signal.Signals) -> bool:
+    """True where somebody before us (a shell's `&`, nohup) ignored it."""
+    return signal.getsignal(signum) is signal.SIG_IGN
+
+
+def ignore(signum: signal.Signals) -> None:
+    """Ignore it from now on, here and in what is forked."""
+    signal.signal(signum, signal.SIG_IGN)
+
+
+def restore_default(signum: signal.Signals) -> None:
+    """Give it its default action and let it through."""
+    signal.signal(signum, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signum])
+
+
+def dump_at_deadline(descriptor: int) -> None:
+    """Make SIGALRM write all tracebacks to `descriptor` and then kill, even inside a C call."""
+    faulthandler.register(signal.SIGALRM, file=descriptor, all_threads=True, chain=True)
+
+
+def dump_at_faults(descriptor: int) -> None:
+    """Make SEGV, BUS, FPE, ILL and ABRT write all tracebacks to `descriptor` before they kill."""
+    faulthandler.enable(file=descriptor, all_threads=True)
+
+
+def set_timer(seconds: float) -> None:
+    """Send SIGALRM after `seconds`; 0 cancels."""
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+def name_of(signum: int) -> str:
+    """`SIGTERM`, or `signal 40` for one without a name."""
+    try:
+        return signal.Signals(signum).name
+    except ValueError:
+        return f"signal {signum}"
+
+
+def pid_is_gone(pidfd: int, timeout: float | None) -> bool:
+    """Wait until the process behind a pidfd has ended; False at the timeout (pidfd_open(2))."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(None if timeout is None else int(timeout * 1000) + 1))

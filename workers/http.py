@@ -1,0 +1,88 @@
+"""Type `http`: static files below one directory, by the standard library's request handler on our
+accept loop.
+"""
+
+from __future__ import annotations
+
+import http.server
+import os
+import socket
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, ClassVar
+
+from supervisor.child import Child
+from supervisor.config import Options, Timeout
+from supervisor.worker import Worker
+from supervisor.workers.stream import hang_up, log_failure
+
+
+class HttpOptions(Options, frozen=True):
+    """`root`: the directory to serve. `connection_timeout`: s without progress."""
+
+    root: str = "."
+    connection_timeout: Timeout = 60.0
+
+
+class Http(Worker):
+    """Serves files to GET and HEAD, one request a connection: an idle client must not keep a
+    child.
+    """
+
+    Options: ClassVar[type[Options]] = HttpOptions
+    schemes: ClassVar[frozenset[str]] = frozenset({"tcp", "unix"})
+    needs_listener = True
+
+    def preload(self) -> None:
+        self._root = os.path.realpath(self.options.root)
+        if not os.path.isdir(self._root):
+            raise NotADirectoryError(f"root: {self.options.root!r} is not a directory")
+
+    def run(self, child: Child) -> None:
+        for listener in child.wait():
+            accepted = listener.accept()
+            if accepted is not None:
+                self._answer(child, *accepted)
+
+    def _answer(self, child: Child, connection: socket.socket, address: Any) -> None:
+        try:
+            connection.settimeout(self.options.connection_timeout)
+            with child.request():
+                _Request(connection, address, self._root, child)
+        except Exception as error:
+            log_failure(child, error, address)
+        finally:
+            hang_up(connection)
+
+
+class _Request(http.server.SimpleHTTPRequestHandler):
+    """One request. Nothing outside the root is shown, whatever a path or a symbolic link says."""
+
+    protocol_version = "HTTP/1.1"
+    server_version = "supervisor"
+    sys_version = ""
+
+    def __init__(self, connection: socket.socket, address: Any, root: str, child: Child) -> None:
+        self._child = child
+        super().__init__(connection, address or ("unix", 0), None, directory=root)  # type: ignore[arg-type]
+
+    def handle(self) -> None:
+        self.close_connection = True
+        self.handle_one_request()
+
+    def end_headers(self) -> None:
+        self.send_header("Connection", "close")
+        super().end_headers()
+
+    def send_head(self) -> Any:
+        real = os.path.realpath(self.translate_path(self.path))
+        if not Path(real).is_relative_to(self.directory):
+            self.send_error(HTTPStatus.NOT_FOUND, "File not found")
+            return None
+        return super().send_head()
+
+    def log_request(self, code: Any = "-", size: Any = "-") -> None:
+        self._child.log.debug('%s "%s" %s', self.client_address[0], self.requestline, code)
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        self._child.log.debug("%s " + format, self.client_address[0], *arguments)

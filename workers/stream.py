@@ -1,0 +1,70 @@
+"""Type `tcp`: one connection at a time, over tcp or a unix socket, served by a user's function."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from typing import Any, ClassVar
+
+from supervisor.child import Child
+from supervisor.config import Options, Timeout
+from supervisor.registry import load_object
+from supervisor.worker import Worker
+
+
+class StreamOptions(Options, frozen=True):
+    """`handler`: `package.module:function`. `connection_timeout`: s without progress."""
+
+    handler: str
+    connection_timeout: Timeout = 60.0
+
+
+class Tcp(Worker):
+    """Calls `handler(connection, address)` for each connection; the connection is closed after
+    it.
+    """
+
+    Options: ClassVar[type[Options]] = StreamOptions
+    schemes: ClassVar[frozenset[str]] = frozenset({"tcp", "unix"})
+    needs_listener = True
+
+    def preload(self) -> None:
+        self._serve = load_object(self.options.handler, "handler")
+
+    def run(self, child: Child) -> None:
+        timeout = self.options.connection_timeout
+        for listener in child.wait():
+            accepted = listener.accept()
+            if accepted is not None:
+                self._answer(child, *accepted, timeout)
+
+    def _answer(
+        self, child: Child, connection: socket.socket, address: Any, timeout: float
+    ) -> None:
+        """One connection is one request; whatever the handler raises is an error of that
+        request.
+        """
+        try:
+            with child.request():
+                connection.settimeout(timeout)
+                self._serve(connection, address)
+        except (Exception, SystemExit) as error:
+            log_failure(child, error, address)
+        finally:
+            hang_up(connection)
+
+
+def log_failure(child: Child, error: BaseException, address: Any) -> None:
+    """A client that went away or fell silent is one line; anything else is the handler's
+    traceback.
+    """
+    if isinstance(error, ConnectionError | TimeoutError):
+        child.log.info("request failed peer=%s error=%s", address, type(error).__name__)
+    else:
+        child.log.error("request failed peer=%s", address, exc_info=error)
+
+
+def hang_up(connection: socket.socket) -> None:
+    """Close; what was not read must not reset what was sent."""
+    with contextlib.suppress(OSError):
+        connection.close()
