@@ -102,8 +102,8 @@ def _file(given: Path | None) -> Path:
             return Path(name)
     raise ConfigError(
         [
-            f"no configuration: none of {', '.join(_DEFAULTS)} here; name one with -c FILE, or make one: "
-            "supervisor init"
+            f"no configuration: none of {', '.join(_DEFAULTS)} here; name one with -c FILE or make "
+            "one with: supervisor init"
         ]
     )
 
@@ -125,9 +125,11 @@ def start(file: Path | None, settings: tuple[str, ...], dont_fork: bool) -> None
     line; 69 a listener cannot be bound; 70 a child died; 71 system call failed; 75 already running;
     76 start failure; 77 no permission; 78 configuration.
     """
-    from supervisor import process, registry
+    from supervisor import process, registry, signals
 
     process.hold_standard_descriptors()
+    if not signals.is_ignored(signal.SIGINT):
+        signals.restore_default(signal.SIGINT)  # nothing is ours yet: Ctrl-C just ends
     config, problems = _read(file, settings)
     registry.check_built_in(config, problems)
     if problems.lines:
@@ -248,8 +250,9 @@ def status(file: Path | None, as_json: bool) -> None:
         click.echo(json.dumps(facts))
         return
     click.echo(
-        f"{config.name} is {facts['state']}, pid {facts['pid']}, generation {facts['generation']}, "
-        f"up {facts['uptime']:.0f} s, {facts['ready_children']} of {facts['children']} children ready"
+        f"{config.name} is {facts['state']}, pid {facts['pid']}, "
+        f"generation {facts['generation']}, up {facts['uptime']:.0f} s, "
+        f"{facts['ready_children']} of {facts['children']} children ready"
     )
 
 

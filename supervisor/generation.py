@@ -41,8 +41,6 @@ from supervisor.signals import Action, SignalRecorder
 _BLACK_BOX_SIZE: Final = 65_536  # bytes read back, the last ones
 _GRACE: Final = 1.0  # s: for a destroy after the common deadline, for a dump
 _OPERATOR: Final = (signal.SIGTERM, signal.SIGINT)
-_FOREVER: Final = 1e9  # s
-_MANY: Final = 1 << 30
 
 
 class Cause(NamedTuple):
@@ -434,14 +432,14 @@ class Generation:
         if self._alive and frame.group.terminate(list(self._alive)):
             frame.signals.record(signal.SIGTERM)
         orders = 1 if cause.signum in _OPERATOR else 0
+        killed = False
         while self._alive:
-            left = kill_at - time.monotonic()
-            taken = self._turn(None if left > _FOREVER else left)
+            taken = self._turn(None if killed else kill_at - time.monotonic())
             self._heed(taken, ends)
             orders += sum(number in _OPERATOR for number in taken)
-            if orders >= 2 or time.monotonic() >= kill_at:
+            if not killed and (orders >= 2 or time.monotonic() >= kill_at):
                 self._kill_rest("second-signal" if orders >= 2 else "stop-timeout")
-                orders, kill_at = -_MANY, float("inf")
+                killed = True
         self._sweep(self._helpers)
 
     def _heed(self, taken: list[signal.Signals], ends: bool) -> None:

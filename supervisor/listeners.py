@@ -108,10 +108,7 @@ def open_listener(listen: Listen, backlog: int) -> Listener:
     """Bind what `listen` asks for. Raises ListenError or NoPermission, naming the address."""
     address = listen.address
     try:
-        if address.scheme == "unix":
-            sock = _bind_unix(listen)
-        else:
-            sock = _bind_internet(address)
+        sock = _bind_unix(listen) if address.scheme == "unix" else _bind_internet(address)
         if address.scheme != "udp":
             sock.listen(backlog)
     except PermissionError as error:

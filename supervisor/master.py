@@ -12,9 +12,9 @@ from typing import Final, NamedTuple, NoReturn
 import msgspec
 
 from supervisor import log as logs
-from supervisor import process, registry
+from supervisor import process, registry, signals
 from supervisor.config import Config, Listen, Problems
-from supervisor.errors import Exit, StartError, Stop, SupervisorError
+from supervisor.errors import ConfigError, Exit, NoPermission, StartError, Stop, SupervisorError
 from supervisor.generation import Cause, Frame, Generation
 from supervisor.listeners import Listener, adopt, open_listener
 from supervisor.log import log, pairs
@@ -51,6 +51,8 @@ class Master:
         self._config = config
         self._resources = Resources()
         self._signals = SignalRecorder()
+        # How a shell without job control marks what it started with `&`: the terminal is not ours.
+        self._in_background = signals.is_ignored(signal.SIGINT)
         self._started_at = wall_clock()
         self._start_by = float("inf")  # monotonic s
 
@@ -64,6 +66,9 @@ class Master:
             return _stopped(stop)
         except SupervisorError as error:
             return Cause("start-failure", error.exit_code, message=str(error))
+        except Exception as error:
+            log.exception("internal error")
+            return Cause("internal-error", Exit.CRASH, message=registry.describe(error))
         finally:
             self._resources.release()
 
@@ -90,7 +95,7 @@ class Master:
     def _boot(self) -> Frame:
         """Everything before the first generation, in the order of the contract."""
         strangers = frozenset(process.own_children())
-        group = ProcessGroup()
+        group = ProcessGroup(self._in_background)
         self._resources.add("terminal", group.release)
         process.become_subreaper()
         config = self._config
@@ -99,8 +104,7 @@ class Master:
         )
         runtime.acquire(self._resources)
         if config.master.pid_file:
-            path = self._resources.add_path(config.master.pid_file)
-            write_atomically(path, b"%d\n" % os.getpid())
+            self._write_pid_file(config.master.pid_file)
         self._obey()
         listeners = self._open_listeners()
         self._start_by = time.monotonic() + config.master.start_timeout
@@ -119,6 +123,16 @@ class Master:
             private=(*self._signals.descriptors(), runtime.descriptor),
             strangers=strangers,
         )
+
+    def _write_pid_file(self, name: str) -> None:
+        path = self._resources.add_path(name)
+        try:
+            write_atomically(path, b"%d\n" % os.getpid())
+        except PermissionError as error:
+            raise NoPermission(f"master.pid_file: {path}: {error.strerror}") from None
+        except OSError as error:
+            problem = f"{self._config.file}: master.pid_file: {path}: {error.strerror}"
+            raise ConfigError([problem]) from None
 
     def _obey(self) -> None:
         """Between two steps of boot: raise Stop for a termination signal that has come."""

@@ -194,9 +194,9 @@ class ProcessGroup:
     runs.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, in_background: bool) -> None:
         self._before = os.getpgrp()
-        self._terminal = _foreground_terminal(self._before)
+        self._terminal = None if in_background else _foreground_terminal(self._before)
         if self._before != os.getpid():
             os.setpgid(0, 0)
             self._alone = True
@@ -219,9 +219,12 @@ class ProcessGroup:
             for pid in pids:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGTERM)
+                    os.kill(pid, signal.SIGCONT)
             return False
         with signals.blocked(signal.SIGTERM):
             os.killpg(os.getpid(), signal.SIGTERM)
+            # Who is stopped would not see it before the deadline.
+            os.killpg(os.getpid(), signal.SIGCONT)
             sender = signals.consume(signal.SIGTERM)
             return sender is not None and sender != os.getpid()
 
@@ -244,12 +247,7 @@ def terminate_own_group() -> None:
 
 
 def _foreground_terminal(group: int) -> int | None:
-    """The descriptor of the terminal whose foreground `group` holds, if any.
-
-    SIGINT ignored is how a shell without job control marks a background job: it keeps the terminal.
-    """
-    if signals.is_ignored(signal.SIGINT):
-        return None
+    """The descriptor of the terminal whose foreground `group` holds, if any."""
     for descriptor in (0, 2, 1):
         with contextlib.suppress(OSError):
             if os.tcgetpgrp(descriptor) == group:

@@ -68,7 +68,7 @@ def load(config: Config, problems: Problems) -> Loaded:
     Problems are added: status 78 for a name that does not exist, 76 where user code raised. Stop
     passes.
     """
-    sys.path.insert(0, config.master.working_directory or str(Path.cwd()))
+    sys.path.insert(0, str(Path.cwd()))
     shared = Shared()
     for index, name in enumerate(config.master.preload):
         _attempt(f"master.preload[{index}]", problems, import_module, name)

@@ -89,7 +89,7 @@ def remove(path: Path) -> None:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write beside and rename over: a reader sees the old file or the new one."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside = path.with_name(f".{path.name}.new")
     try:
         beside.write_bytes(data)
         beside.replace(path)
@@ -118,6 +118,7 @@ class RuntimeDirectory:
         self.pid_file = path / "pid"
         self.scoreboard = path / "scoreboard"
         self.temporary = path / "tmp"
+        self.journal = path / "paths"
         self.descriptor = -1  # of the lock, while it is ours
 
     def acquire(self, resources: Resources) -> None:
@@ -133,10 +134,12 @@ class RuntimeDirectory:
                 self.path.rmdir()
             raise
         resources.add("lock", lambda: self._release(made))
-        for stale in (self.pid_file, self.scoreboard, self.temporary):
-            remove(stale)
-        resources.use_journal(self.path / "paths")
-        write_atomically(self.pid_file, b"%d\n" % os.getpid())
+        self._clear()
+        try:
+            resources.use_journal(self.journal)
+            write_atomically(self.pid_file, b"%d\n" % os.getpid())
+        except OSError as error:
+            raise NoPermission(f"{self.path}: cannot write: {error.strerror}") from None
 
     def _make(self) -> bool:
         try:
@@ -203,9 +206,16 @@ class RuntimeDirectory:
             return int(self.pid_file.read_text())
         return None
 
-    def _release(self, made: bool) -> None:
-        for path in (self.pid_file, self.scoreboard, self.temporary, self.path / "paths"):
+    def _clear(self) -> None:
+        """Remove all that a server keeps here, but for the lock and the journal."""
+        for path in (self.pid_file, self.scoreboard):
             remove(path)
+            remove(path.with_name(f".{path.name}.new"))
+        remove(self.temporary)
+
+    def _release(self, made: bool) -> None:
+        self._clear()
+        remove(self.journal)
         self.lock.unlink(missing_ok=True)
         os.close(self.descriptor)
         if made:

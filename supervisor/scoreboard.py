@@ -140,7 +140,7 @@ class Scoreboard:
     def __init__(self, path: Path, slots: int, generation: int, started_at: int) -> None:
         size = file_size(slots)
         self._path = path
-        self._beside = path.with_name(f".{path.name}.{generation}")
+        self._beside = path.with_name(f".{path.name}.new")
         try:
             self._map = _map_new(self._beside, size)
         except OSError as error:

@@ -165,7 +165,7 @@ class SignalRecorder:
         die a second later.
         Not across a fork: it keeps a watchdog thread.
         """
-        faulthandler.dump_traceback_later(seconds + 1.0, exit=True)
+        faulthandler.dump_traceback_later(max(seconds, 0.0) + 1.0, file=2, exit=True)
         try:
             with self._raising(self._raises | {signal.SIGALRM}):
                 signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-3))
