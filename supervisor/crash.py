@@ -4,12 +4,15 @@ traceback.
 
 from __future__ import annotations
 
+import re
 import signal
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from supervisor.log import pairs
 from supervisor.process import Death
 from supervisor.scoreboard import State
+
+_FORK: Final = re.compile(r'/process\.py", line \d+ in fork$')
 
 
 class Crash(NamedTuple):
@@ -88,6 +91,19 @@ def cause_of(death: Death, *, active: int, has_request_timeout: bool, is_stoppin
         if active and has_request_timeout:
             return "request_timeout"
     return death.cause
+
+
+def own_part(text: str) -> str:
+    """A traceback without the frames of the master that forked the child: they say nothing."""
+    kept, skips = [], False
+    for line in text.splitlines():
+        if not line.startswith("  File"):
+            skips = False
+        elif _FORK.search(line):
+            skips = True
+        if not skips:
+            kept.append(line)
+    return "\n".join(kept).strip("\n")
 
 
 def last_line(traceback: str) -> str:

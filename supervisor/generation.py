@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 from supervisor import process, signals, stats
 from supervisor.child import Child, Place
 from supervisor.config import Config
-from supervisor.crash import Crash, cause_of, last_line
+from supervisor.crash import Crash, cause_of, last_line, own_part
 from supervisor.errors import Exit, StartError, Stop, SupervisorError
 from supervisor.listeners import Listener
 from supervisor.log import log, pairs
@@ -100,6 +100,7 @@ class Generation:
         self.number = number
         self.last_crash = last_crash
         self.ready_at: float | None = None  # monotonic s
+        self.ready_for = 0.0  # s, until there was a cause to end
         self.told: signal.Signals | None = None  # a termination signal that came while it stopped
         self._frame = frame
         self._begun = time.monotonic()
@@ -122,6 +123,8 @@ class Generation:
         cause.
         """
         cause = self._up(start_by)
+        if self.ready_at is not None:
+            self.ready_for = time.monotonic() - self.ready_at
         try:
             self._stop(cause, ends(cause, self))
         finally:
@@ -537,7 +540,7 @@ def _as_start_failure(cause: Cause) -> Cause:
 def _read_black_box(descriptor: int) -> str:
     size = os.fstat(descriptor).st_size
     data = os.pread(descriptor, _BLACK_BOX_SIZE, max(0, size - _BLACK_BOX_SIZE))
-    return data.decode("utf-8", "replace").strip("\n")
+    return own_part(data.decode("utf-8", "replace"))
 
 
 def _warn_of_threads() -> None:

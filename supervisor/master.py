@@ -189,8 +189,7 @@ class Master:
                 return cause
             if generation.told is not None:
                 return Cause(generation.told.name, signum=generation.told)
-            ready_for = time.monotonic() - generation.ready_at if generation.ready_at else 0.0
-            back_off = back_off.after(ready_for)
+            back_off = back_off.after(generation.ready_for)
             number, crash = number + 1, generation.last_crash
             facts = pairs(generation=number, wait=back_off.wait, reason=cause.reason)
             log.warning("server restarting %s", facts)
