@@ -39,6 +39,7 @@ from supervisor.scoreboard import (
 from supervisor.signals import Action, SignalRecorder
 
 _BLACK_BOX_SIZE: Final = 65_536  # bytes read back, the last ones
+_SPARE_DESCRIPTORS: Final = 256  # beside the black boxes: listeners, locks, what modules open
 _GRACE: Final = 1.0  # s: for a destroy after the common deadline, for a dump
 _OPERATOR: Final = (signal.SIGTERM, signal.SIGINT)
 
@@ -112,6 +113,8 @@ class Generation:
         self._helpers: frozenset[int] = frozenset()
         self._mark = frame.resources.mark()
         self._oom_kills = process.oom_kills()
+        count = sum(section.children for section in frame.loaded.sections)
+        self._descriptor_limit = process.allow_descriptors(count + _SPARE_DESCRIPTORS)
         self._slots = _plan(frame.loaded.sections)
         self._board = Scoreboard(
             frame.runtime.scoreboard, len(self._slots), number, frame.started_at
@@ -272,6 +275,7 @@ class Generation:
             os.close(descriptor)
         process.close_range(boxes[: slot.number])
         process.close_range(boxes[slot.number + 1 :])
+        process.limit_descriptors(self._descriptor_limit)
 
     def _until_ready(self, reader: int, start_by: float) -> Cause | None:
         waiting = {slot.number: slot for slot in self._slots}
@@ -296,7 +300,7 @@ class Generation:
         return None
 
     def _log_ready(self, slot: Slot) -> None:
-        pid = next((pid for pid, other in self._alive.items() if other is slot), None)
+        pid = self._board.pid(slot.number)
         after = (wall_clock() - self._board.started_at(slot.number)) / 1e9
         log.info("child ready %s after=%.3fs", self._name(slot, pid), after)
 
@@ -471,6 +475,7 @@ class Generation:
 
     def _sweep(self, spared: frozenset[int]) -> None:
         """Kill and reap what children left behind: as subreaper, all of it has become ours."""
+        process.reap_all()
         while left := set(process.own_children()) - spared - self._frame.strangers:
             for pid in left:
                 log.warning("left process killed %s", pairs(pid=pid, name=process.name_of(pid)))
@@ -507,7 +512,7 @@ class Generation:
     def _totals(self) -> dict[str, int]:
         return stats.counters(self._board.snapshot())
 
-    def _name(self, slot: Slot, pid: int | None) -> str:
+    def _name(self, slot: Slot, pid: int) -> str:
         return pairs(worker=slot.name, slot=slot.number, generation=self.number, pid=pid)
 
 

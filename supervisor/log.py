@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import logging.handlers
 import os
 import sys
 import time
@@ -71,13 +70,13 @@ class _StderrHandler(logging.Handler):
                 data = data[os.write(2, data) :]
 
 
-class _FileHandler(logging.handlers.WatchedFileHandler):
-    """Follows a rename by logrotate; the formatter ends the line itself."""
+def _file_handler(file: str) -> logging.Handler:
+    """A handler that follows a rename by logrotate; the formatter ends the line itself."""
+    from logging.handlers import WatchedFileHandler
 
-    terminator = ""
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        """A full disk must not stop the server."""
+    handler = WatchedFileHandler(file)
+    handler.terminator = ""
+    return handler
 
 
 def _instant(record: logging.LogRecord) -> str:
@@ -105,10 +104,11 @@ def configure(level: str, form: Format, file: str, subject: str = "master") -> N
     if not file and form == "text" and to_journal(os.environ):
         form = "journal"
     kinds = {"text": _Formatter, "json": _JsonFormatter, "journal": _JournalFormatter}
-    handler: logging.Handler = _FileHandler(file) if file else _StderrHandler()
+    handler = _file_handler(file) if file else _StderrHandler()
     handler.setFormatter(kinds[form](f"{subject}[{os.getpid()}]"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
+    logging.raiseExceptions = False  # a full disk must not stop the server
     root.setLevel(level.upper())
 
 

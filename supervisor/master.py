@@ -217,12 +217,7 @@ class Master:
             if left <= 0:
                 return None
             self._signals.wait(left)
-            self._collect()
-
-    def _collect(self) -> None:
-        """Reap adopted orphans while no generation lives."""
-        for _ in process.reap():
-            pass
+            process.reap_all()
 
 
 def _stopped(stop: Stop) -> Cause:

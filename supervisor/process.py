@@ -10,6 +10,7 @@ import ctypes
 import functools
 import math
 import os
+import resource
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -132,6 +133,12 @@ def dump_and_die(pid: int) -> None:
         os.kill(pid, signal.SIGALRM)
 
 
+def reap_all() -> None:
+    """Collect every process that has ended; for when none of them is a child any more."""
+    for _ in reap():
+        pass
+
+
 def reap_one(pid: int) -> None:
     """Wait for the end of a process that was killed."""
     with contextlib.suppress(ChildProcessError):
@@ -154,6 +161,27 @@ def close_range(descriptors: Sequence[int]) -> None:
         if index + 1 == len(descriptors) or descriptors[index + 1] != descriptor + 1:
             os.closerange(descriptors[start], descriptor + 1)
             start = index + 1
+
+
+def allow_descriptors(count: int) -> int:
+    """Raise our soft limit of open descriptors to `count` if it is lower; returns what it was.
+
+    Raises SystemFailure when the hard limit forbids it.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < count:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
+        except ValueError:
+            raise SystemFailure(f"{count} descriptors needed, ulimit -Hn is {hard}") from None
+    return soft
+
+
+def limit_descriptors(soft: int) -> None:
+    """Give a child the soft limit that the master was started with."""
+    resource.setrlimit(
+        resource.RLIMIT_NOFILE, (soft, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    )
 
 
 def become_subreaper() -> None:

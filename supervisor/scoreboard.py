@@ -197,6 +197,10 @@ class Scoreboard:
         """The state a slot reports, and since when (monotonic ns)."""
         return unpack_state(self.words[self.row_base(slot) + STATE])
 
+    def pid(self, slot: int) -> int:
+        """The pid that a slot wrote down, 0 before it did."""
+        return self.words[self.row_base(slot) + PID]
+
     def started_at(self, slot: int) -> int:
         """When a slot was forked, ns since 1970."""
         return self.words[self.row_base(slot) + STARTED_AT]
@@ -300,7 +304,7 @@ def wall_clock() -> int:
 def _map_new(path: Path, size: int) -> mmap.mmap:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
     try:
-        os.ftruncate(descriptor, size)
+        os.posix_fallocate(descriptor, 0, size)  # a full disk is an error here, not SIGBUS later
         return mmap.mmap(descriptor, size)
     finally:
         os.close(descriptor)
