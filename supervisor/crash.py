@@ -12,7 +12,7 @@ from supervisor.log import pairs
 from supervisor.process import Death
 from supervisor.scoreboard import State
 
-_FORK: Final = re.compile(r'/process\.py", line \d+ in fork$')
+_FORK: Final = re.compile(r'/process\.py", line \d+ in fork_all$')
 
 
 class Crash(NamedTuple):

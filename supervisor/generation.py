@@ -219,35 +219,31 @@ class Generation:
         self._board.publish(self._describe())
         self._helpers = frozenset(process.own_children())
         _warn_of_threads()
-        gc.collect()
-        gc.freeze()
         reader, writer = os.pipe()
         try:
             os.set_blocking(reader, False)
             try:
-                self._fork_all(reader, writer)
+                children = self._children(reader, writer)
+                gc.collect()
+                gc.freeze()
+                process.fork_all(children, self._alive)
             finally:
                 os.close(writer)
             return self._until_ready(reader, start_by)
         finally:
             os.close(reader)
 
-    def _fork_all(self, reader: int, writer: int) -> None:
+    def _children(self, reader: int, writer: int) -> list[tuple[Slot, Callable[[], NoReturn]]]:
+        """All children, made before the first fork; each lives in its own process only."""
         place = partial(self._place, foreign=partial(self._drop_foreign, reader), ready=writer)
+        shared = self._frame.loaded.shared
+        children: list[tuple[Slot, Callable[[], NoReturn]]] = []
         for slot in self._slots:
-            if self._frame.signals.termination():
-                return
-            child = Child(
-                place(slot),
-                slot.section.worker,
-                self._modules,
-                self._board,
-                self._frame.loaded.shared,
-            )
+            worker = slot.section.worker
+            child = Child(place(slot), worker, self._modules, self._board, shared)
             self._board.begin_slot(slot.number)
-            pid = process.fork(child.live)
-            self._alive[pid] = slot
-            log.debug("child spawned %s", self._name(slot, pid))
+            children.append((slot, child.live))
+        return children
 
     def _place(self, slot: Slot, foreign: Callable[[Slot], None], ready: int) -> Place:
         frame, section = self._frame, slot.section.section

@@ -14,13 +14,15 @@ import resource
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple, NoReturn
+from typing import Final, NamedTuple, NoReturn, TypeVar
 
 from supervisor import log, signals
 from supervisor.errors import NoPermission, SystemFailure
 
 _PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 _PR_SET_CHILD_SUBREAPER: Final = 36
+
+T = TypeVar("T")
 
 
 class Death(NamedTuple):
@@ -41,21 +43,28 @@ class Death(NamedTuple):
         return f"exit {self.exit_code}" if self.signum is None else signals.name_of(self.signum)
 
 
-def fork(run: Callable[[], NoReturn]) -> int:
-    """Fork; the child calls `run` with every signal blocked, and never comes back. Returns its pid.
+def fork_all(lives: Sequence[tuple[T, Callable[[], NoReturn]]], table: dict[int, T]) -> None:
+    """Fork a child for each (key, life) and note the key by its pid in `table`.
 
-    Raises SystemFailure when the system refuses.
+    A child calls its life with every signal blocked, and never comes back. Ends early when a
+    termination signal waits. Raises SystemFailure when the system refuses.
+
+    The loop is as bare as can be: whatever page the master writes between two forks stays behind as
+    a private copy in the child before.
     """
     log.flush()
     mask = signals.block_all()
     try:
-        pid = os.fork()
-        if pid == 0:
-            try:
-                run()
-            finally:
-                os._exit(70)
-        return pid
+        for key, life in lives:
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    life()
+                finally:
+                    os._exit(70)
+            table[pid] = key
+            if signals.termination_waits():
+                break
     except OSError as error:
         raise SystemFailure(f"cannot fork: {error.strerror}") from error
     finally:

@@ -57,6 +57,7 @@ TABLE: Final = (
 
 TERMINATIONS: Final = tuple(row.signum for row in TABLE if row.master is Action.STOP)
 
+_TERMINATIONS: Final = frozenset(TERMINATIONS)
 _URGENCY: Final = {row.signum: place for place, row in enumerate(TABLE)}
 
 
@@ -151,7 +152,7 @@ class SignalRecorder:
     @contextlib.contextmanager
     def stop_raised(self) -> Iterator[None]:
         """Inside, a termination signal raises Stop, also one that is pending already."""
-        with self._raising(self._raises | set(TERMINATIONS)):
+        with self._raising(self._raises | _TERMINATIONS):
             number = self.termination()
             if number is not None:
                 raise Stop(number)
@@ -204,6 +205,11 @@ def block_all() -> set[signal.Signals | int]:
 def set_mask(mask: set[signal.Signals | int]) -> None:
     """Set the mask; pending signals arrive before this returns."""
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def termination_waits() -> bool:
+    """True when a blocked termination signal is waiting."""
+    return not _TERMINATIONS.isdisjoint(signal.sigpending())
 
 
 def unblock_all() -> None:
