@@ -88,6 +88,7 @@ class Child:
         modules: Mapping[str, Module],
         board: Scoreboard,
         shared: Shared,
+        recorder: SignalRecorder,
     ) -> None:
         self.slot = place.slot
         self.rank = place.rank
@@ -101,7 +102,7 @@ class Child:
         self._shared = shared
         self._words = board.words
         self._base = board.row_base(place.slot)
-        self._signals: SignalRecorder
+        self._signals = recorder
         self._stop_signal: signal.Signals | None = None
         self._stop_by = 0.0
         self._request_timeout = place.request_timeout
@@ -324,10 +325,8 @@ class Child:
         place.drop_foreign()
         self._become_current()
         signals.dump_at_faults(place.black_box)
-        self._signals = SignalRecorder()
-        self._signals.install(
-            "child",
-            {Action.STOP: self._told_to_stop, Action.STATISTICS: self._print_statistics},
+        self._signals.become_child(
+            {Action.STOP: self._told_to_stop, Action.STATISTICS: self._print_statistics}
         )
         signals.dump_at_deadline(place.black_box)
         signals.unblock_all()
@@ -339,11 +338,10 @@ class Child:
         row.words, row.base, row.wait_for = self._words, self._base, self._wait_for_lock
         self._words[self._base + PID] = os.getpid()
 
-    def live_here(self, recorder: SignalRecorder) -> Exit:
+    def live_here(self) -> Exit:
         """Be this child in the master's own process (`--dont-fork`); returns what the exit code
         would be.
         """
-        self._signals = recorder
         self._become_current()
         return self._work()
 

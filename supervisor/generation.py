@@ -146,7 +146,9 @@ class Generation:
         slot = self._slots[0]
         place = self._place(slot, lambda _: None, -1)._replace(request_timeout=0.0)
         shared = self._frame.loaded.shared
-        child = Child(place, slot.section.worker, self._modules, self._board, shared)
+        child = Child(
+            place, slot.section.worker, self._modules, self._board, shared, self._frame.signals
+        )
 
         def finish(cause: Cause) -> NoReturn:
             log.info("server stopping %s", pairs(reason=cause.reason))
@@ -157,7 +159,6 @@ class Generation:
             end(cause)
 
         self._frame.signals.install(
-            "master",
             {
                 Action.STOP: lambda number: finish(Cause(number.name, signum=number)),
                 Action.STATISTICS: lambda _: self._print_statistics(),
@@ -166,7 +167,7 @@ class Generation:
         self._board.begin_slot(slot.number)
         self._board.set_server_state(ServerState.RUNNING)
         log.info("server ready %s", pairs(name=place.server, pid=os.getpid(), children=0))
-        code = child.live_here(self._frame.signals)
+        code = child.live_here()
         text = _read_black_box(slot.black_box)
         if text:
             log.error("child died worker=%s\n%s", slot.name, text)
@@ -240,7 +241,9 @@ class Generation:
         children: list[tuple[Slot, Callable[[], NoReturn]]] = []
         for slot in self._slots:
             worker = slot.section.worker
-            child = Child(place(slot), worker, self._modules, self._board, shared)
+            child = Child(
+                place(slot), worker, self._modules, self._board, shared, self._frame.signals
+            )
             self._board.begin_slot(slot.number)
             children.append((slot, child.live))
         return children

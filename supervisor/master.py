@@ -58,7 +58,7 @@ class Master:
 
     def run(self) -> Cause:
         """Live, release everything, and return why it ended."""
-        self._signals.install("master")
+        self._signals.install()
         self._resources.add("signals", self._signals.close)
         try:
             return self._generations(self._boot())
@@ -77,7 +77,7 @@ class Master:
         failed.
         """
         self._config = msgspec.structs.replace(self._config, workers=self._config.workers[:1])
-        self._signals.install("master")
+        self._signals.install()
         self._resources.add("signals", self._signals.close)
         try:
             Generation(self._boot(), 1).run_here(self._start_by, self._end_here)
@@ -120,7 +120,7 @@ class Master:
             signals=self._signals,
             group=group,
             started_at=self._started_at,
-            private=(*self._signals.descriptors(), runtime.descriptor),
+            private=(runtime.descriptor,),
             strangers=strangers,
         )
 

@@ -77,7 +77,6 @@ def become_child(subject: str, title: str, master: int) -> None:
 
     Call with signals blocked, after any change of credentials: that clears the request.
     """
-    signals.forget_wakeup()
     atexit._clear()
     log.rename(subject)
     set_title(title)
@@ -351,12 +350,15 @@ def _quota_in(folder: Path) -> list[float]:
 
 
 @functools.cache
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=True)
+def _prctl_function() -> Callable[..., int]:
+    function = ctypes.CDLL(None, use_errno=True).prctl
+    function.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
+    function.restype = ctypes.c_int
+    return function
 
 
 def _prctl(option: int, value: int) -> None:
-    if _libc().prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
+    if _prctl_function()(option, value, 0, 0, 0) != 0:
         raise SystemFailure(f"prctl({option}): {os.strerror(ctypes.get_errno())}")
 
 

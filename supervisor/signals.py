@@ -10,9 +10,9 @@ from __future__ import annotations
 import contextlib
 import enum
 import faulthandler
+import os
 import select
 import signal
-import socket
 from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
@@ -27,6 +27,7 @@ class Action(enum.Enum):
     STATISTICS = "print statistics"
     IGNORE = "ignore"
     DEADLINE = "end user code that is late"
+    DUMP = "dump tracebacks and die"
     DEFAULT = "default"
 
 
@@ -52,11 +53,12 @@ TABLE: Final = (
     Row(_S.SIGUSR1, _A.STATISTICS, _A.STATISTICS, "print statistics"),
     Row(_S.SIGHUP, _A.IGNORE, _A.IGNORE, "ignored"),
     Row(_S.SIGUSR2, _A.IGNORE, _A.IGNORE, "ignored"),
-    Row(_S.SIGALRM, _A.DEADLINE, _A.DEADLINE, "deadlines of user code"),
+    Row(_S.SIGALRM, _A.DEADLINE, _A.DUMP, "deadlines of user code"),
 )
 
 TERMINATIONS: Final = tuple(row.signum for row in TABLE if row.master is Action.STOP)
 
+_ACTIONS: Final = {row.signum: row.master for row in TABLE}
 _TERMINATIONS: Final = frozenset(TERMINATIONS)
 _URGENCY: Final = {row.signum: place for place, row in enumerate(TABLE)}
 
@@ -66,53 +68,66 @@ def in_order(pending: set[signal.Signals]) -> list[signal.Signals]:
     return sorted(pending, key=_URGENCY.__getitem__)
 
 
+Direct = dict[Action, Callable[[signal.Signals], None]]
+
+
 class SignalRecorder:
     """The pending set of this process, and the descriptor that becomes readable when it grows.
 
-    Used in the master and, made anew, in each child; main thread only.
+    Made in the master; each child goes on with the one that it inherits. Main thread only.
     """
 
     def __init__(self) -> None:
         self._pending: set[signal.Signals] = set()
         self._raises: frozenset[signal.Signals] = frozenset()
-        self._direct: dict[signal.Signals, Callable[[signal.Signals], None]] = {}
-        self._reader, self._writer = socket.socketpair()
-        self._reader.setblocking(False)
-        self._writer.setblocking(False)
+        self._direct: Direct = {}
+        self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def fileno(self) -> int:
         """The descriptor to wait on; `clear` it before `take`."""
-        return self._reader.fileno()
+        return self._reader
 
-    def descriptors(self) -> tuple[int, int]:
-        """Both ends, for a child to close."""
-        return self._reader.fileno(), self._writer.fileno()
-
-    def install(
-        self, column: str, direct: dict[Action, Callable[[signal.Signals], None]] | None = None
-    ) -> None:
-        """Obey TABLE as `column` ("master" or "child") says. `direct` is called inside the
+    def install(self, direct: Direct | None = None) -> None:
+        """Obey TABLE as the master does. What `direct` has for an action is called in the
         handler.
         """
-        signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
-        direct = direct or {}
+        self._direct = direct or {}
+        signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         for row in TABLE:
-            action: Action = getattr(row, column)
-            if action in direct:
-                self._direct[row.signum] = direct[action]
-            if action is Action.IGNORE:
-                signal.signal(row.signum, signal.SIG_IGN)
-            elif action is Action.DEFAULT or (column, action) == ("child", Action.DEADLINE):
-                signal.signal(row.signum, signal.SIG_DFL)
-            else:
-                signal.signal(row.signum, self._record)
+            self._dispose(row.signum, row.master)
+
+    def become_child(self, direct: Direct) -> None:
+        """Obey TABLE as a child does, with an own descriptor and nothing pending; signals are
+        blocked.
+        """
+        signal.set_wakeup_fd(-1)
+        os.close(self._reader)
+        os.close(self._writer)
+        self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._pending.clear()
+        self._direct = direct
+        signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        for row in TABLE:
+            # What is recorded by both keeps its handler: each change costs a page of private
+            # memory.
+            if row.child is not row.master:
+                self._dispose(row.signum, row.child)
+
+    def _dispose(self, signum: signal.Signals, action: Action) -> None:
+        if action is Action.IGNORE:
+            signal.signal(signum, signal.SIG_IGN)
+        elif action in (Action.DEFAULT, Action.DUMP):
+            signal.signal(signum, signal.SIG_DFL)
+        else:
+            signal.signal(signum, self._record)
 
     def _record(self, signum: int, _frame: Any) -> None:
         number = signal.Signals(signum)
         if number is not signal.SIGALRM:
             self._pending.add(number)
-        if number in self._direct:
-            self._direct[number](number)
+        action = _ACTIONS[number]
+        if action in self._direct:
+            self._direct[action](number)
         if number in self._raises:
             raise Stop(number)
 
@@ -134,7 +149,7 @@ class SignalRecorder:
     def clear(self) -> None:
         """Empty the descriptor; the pending set stays."""
         with contextlib.suppress(BlockingIOError):
-            while self._reader.recv(4096):
+            while os.read(self._reader, 4096):
                 pass
 
     def wait(self, timeout: float | None, *descriptors: int) -> bool:
@@ -188,13 +203,8 @@ class SignalRecorder:
         fatal.
         """
         signal.set_wakeup_fd(-1)
-        self._reader.close()
-        self._writer.close()
-
-
-def forget_wakeup() -> None:
-    """Drop the inherited wakeup descriptor; first thing in a child, while signals are blocked."""
-    signal.set_wakeup_fd(-1)
+        os.close(self._reader)
+        os.close(self._writer)
 
 
 def block_all() -> set[signal.Signals | int]:
@@ -252,7 +262,10 @@ def restore_default(signum: signal.Signals) -> None:
 
 
 def dump_at_deadline(descriptor: int) -> None:
-    """Make SIGALRM write all tracebacks to `descriptor` and then kill, even inside a C call."""
+    """Make SIGALRM, back at its default, write all tracebacks to `descriptor` before it kills.
+
+    Works inside a long C call too.
+    """
     faulthandler.register(signal.SIGALRM, file=descriptor, all_threads=True, chain=True)
 
 
