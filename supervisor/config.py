@@ -103,6 +103,9 @@ class SectionOptions(Options, frozen=True):
     request_timeout: Seconds = 0.0
 
 
+COMMON_KEYS: Final = (*SectionOptions.__struct_fields__, "listen")
+
+
 class Section(msgspec.Struct, frozen=True):
     """A worker section. `options` is the table of the type's own options, not yet decoded."""
 
@@ -155,10 +158,13 @@ class Problems:
 T = TypeVar("T", bound=msgspec.Struct)
 
 
-def decode(kind: type[T], table: Any, path: str, problems: Problems) -> T | None:
+def decode(
+    kind: type[T], table: Any, path: str, problems: Problems, near: Iterable[str] = ()
+) -> T | None:
     """Return `table` as a `kind`, adding every problem; None when a required key is missing.
 
-    A key with a problem counts as absent, so that the rest is checked as well.
+    A key with a problem counts as absent, so that the rest is checked as well. `near` are keys that
+    belong beside these, for the question what was meant.
     """
     if not isinstance(table, Mapping):
         problems.add(path, f"expected a table, got {_kind_of(table)}")
@@ -166,7 +172,7 @@ def decode(kind: type[T], table: Any, path: str, problems: Problems) -> T | None
     fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
     for key in table:
         if key not in fields:
-            problems.add(_join(path, key), unknown(key, fields))
+            problems.add(_join(path, key), unknown(key, [*fields, *near]))
     values: dict[str, Any] = {}
     complete = True
     for key, field in fields.items():
@@ -330,15 +336,12 @@ def _tables(value: Any, path: str, problems: Problems) -> dict[str, Table]:
 
 def _section(name: str, table: Table, problems: Problems) -> Section:
     path = _join("workers", name)
-    keys = {field.encode_name for field in msgspec.structs.fields(SectionOptions)}
-    common = decode(
-        SectionOptions, {key: table[key] for key in table if key in keys}, path, problems
-    )
+    common = {key: table[key] for key in table if key in COMMON_KEYS and key != "listen"}
     return Section(
         name=name,
-        common=common or SectionOptions(type=""),
+        common=decode(SectionOptions, common, path, problems) or SectionOptions(type=""),
         listen=_listen(table.get("listen", []), f"{path}.listen", problems),
-        options={key: table[key] for key in table if key not in keys and key != "listen"},
+        options={key: table[key] for key in table if key not in COMMON_KEYS},
     )
 
 

@@ -11,7 +11,16 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from supervisor.config import Config, ModuleSection, Options, Problems, Section, decode, unknown
+from supervisor.config import (
+    COMMON_KEYS,
+    Config,
+    ModuleSection,
+    Options,
+    Problems,
+    Section,
+    decode,
+    unknown,
+)
 from supervisor.errors import Exit, NameProblem, StartError, Stop
 from supervisor.module import Module, Server, Shared
 from supervisor.process import available_cpus
@@ -104,7 +113,7 @@ def _worker_class(section: Section, problems: Problems) -> tuple[type[Worker], O
     kind = _class(section.common.type, WORKERS, Worker, path, problems)
     if kind is None:
         return None
-    options = decode(kind.Options, section.options, path, problems)
+    options = decode(kind.Options, section.options, path, problems, near=COMMON_KEYS)
     for listen in section.listen:
         if listen.address.scheme not in kind.schemes:
             known = ", ".join(f"{scheme}://" for scheme in sorted(kind.schemes)) or "nothing"

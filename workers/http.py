@@ -75,10 +75,12 @@ class _Request(http.server.SimpleHTTPRequestHandler):
         super().end_headers()
 
     def send_head(self) -> Any:
-        real = os.path.realpath(self.translate_path(self.path))
-        if not Path(real).is_relative_to(self.directory):
-            self.send_error(HTTPStatus.NOT_FOUND, "File not found")
-            return None
+        path = self.translate_path(self.path)
+        indexes = [os.path.join(path, name) for name in ("index.html", "index.htm")]
+        for candidate in (path, *indexes):
+            if not Path(os.path.realpath(candidate)).is_relative_to(self.directory):
+                self.send_error(HTTPStatus.NOT_FOUND, "File not found")
+                return None
         return super().send_head()
 
     def log_request(self, code: Any = "-", size: Any = "-") -> None:

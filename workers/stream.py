@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from supervisor.child import Child
 from supervisor.config import Options, Timeout
 from supervisor.registry import load_object
 from supervisor.worker import Worker
+
+_CHUNK: Final = 65_536
+_UNREAD_CHUNKS: Final = 64  # a peer that never stops sending must not keep the child
 
 
 class StreamOptions(Options, frozen=True):
@@ -65,6 +68,12 @@ def log_failure(child: Child, error: BaseException, address: Any) -> None:
 
 
 def hang_up(connection: socket.socket) -> None:
-    """Close; what was not read must not reset what was sent."""
+    """Close; what came and was not read would make the kernel reset the connection, answer and
+    all.
+    """
     with contextlib.suppress(OSError):
-        connection.close()
+        connection.setblocking(False)
+        for _ in range(_UNREAD_CHUNKS):
+            if not connection.recv(_CHUNK):
+                break
+    connection.close()
