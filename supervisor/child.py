@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 # Connections taken in a row from one listener before the others are looked at.
 _IN_A_ROW: Final = 64
 
+_HEAD_START: Final = 0.1  # s
+
 _current: Child | None = None
 
 
@@ -215,7 +217,9 @@ class Child:
         if self._stop_signal is not None:
             return
         self._stop_signal = signum
-        self._stop_by = time.monotonic() + self._place.stop_timeout
+        # A little before the master's SIGKILL, so that a late child still tells where it hangs.
+        timeout = self._place.stop_timeout
+        self._stop_by = time.monotonic() + timeout - min(_HEAD_START, timeout / 10)
         self._set_state(State.STOPPING)
         self._arm()
 

@@ -286,6 +286,9 @@ class Generation:
                 self._dump_late(waiting)
         if self._cause is not None:
             return _as_start_failure(self._cause)
+        return None
+
+    def _announce(self) -> None:
         self._board.set_server_state(ServerState.RUNNING)
         self.ready_at = time.monotonic()
         facts = pairs(
@@ -296,7 +299,6 @@ class Generation:
             after=self.ready_at - self._begun,
         )
         log.info("server ready %s", facts)  # waited for by tests and scripts
-        return None
 
     def _log_ready(self, slot: Slot) -> None:
         pid = self._board.pid(slot.number)
@@ -339,6 +341,7 @@ class Generation:
     # Serving: the loop.
 
     def _serve(self) -> Cause:
+        self._announce()
         while self._cause is None:
             self._turn(None)
         return self._cause
@@ -383,6 +386,7 @@ class Generation:
         name, death = self._name(slot, crash.death.pid), crash.death
         box = f"\n{crash.traceback}" if crash.traceback else ""
         if crash.cause == "stop_timeout":
+            self._board.words[H_FORCED] += 1
             log.warning("child killed %s signal=SIGALRM reason=stop-timeout%s", name, box)
         elif death.signum is not None:
             log.info("child exited %s signal=%s%s", name, death.cause, box)
@@ -446,7 +450,14 @@ class Generation:
             if not killed and (orders >= 2 or time.monotonic() >= kill_at):
                 self._kill_rest("second-signal" if orders >= 2 else "stop-timeout")
                 killed = True
+        self._log_last_statistics()
         self._sweep(self._helpers)
+
+    def _log_last_statistics(self) -> None:
+        totals = stats.totals(self._board.snapshot())
+        killed = self._board.words[H_FORCED] or None
+        facts = pairs(requests=totals["requests"], errors=totals["errors"], killed=killed)
+        log.info("last statistics %s", facts)
 
     def _heed(self, taken: list[signal.Signals], ends: bool) -> None:
         """Remember a termination that comes while we stop; it ends a server that meant to go on."""

@@ -84,6 +84,11 @@ def counters(snapshot: Snapshot) -> dict[str, int]:
     }
 
 
+def totals(snapshot: Snapshot) -> Picture:
+    """The sums over all children."""
+    return _totals([snapshot.row(slot) for slot in range(snapshot.slots)])
+
+
 def percentile(histogram: Sequence[int], fraction: float) -> float:
     """The latency in s below which `fraction` of the requests were; 0.0 when there were none."""
     wanted = fraction * sum(histogram)
@@ -132,11 +137,11 @@ def aligned(rows: Sequence[Sequence[Any]]) -> list[str]:
 
 
 def _headline(facts: Picture) -> str:
-    totals = facts["totals"]
+    sums = facts["totals"]
     return (
         f"{facts['name']}  pid {facts['pid']}  {facts['state']}  generation {facts['generation']}"
-        f"  up {_duration(facts['uptime'])}  requests {totals['requests']}"
-        f"  errors {totals['errors']}  active {totals['active']}"
+        f"  up {_duration(facts['uptime'])}  requests {sums['requests']}"
+        f"  errors {sums['errors']}  active {sums['active']}"
     )
 
 
@@ -208,7 +213,7 @@ def _worker(section: Picture, rows: Sequence[memoryview], master: int) -> Pictur
     histogram = [sum(column) for column in columns]
     largest = max(row[board.LATENCY_MAX] for row in rows) / 1e9
     latency = {f"p{p}": min(percentile(histogram, p / 100), largest) for p in (50, 90, 99)}
-    totals = _totals(rows)
+    sums = _totals(rows)
     return {
         "name": section["name"],
         "type": section["type"],
@@ -221,7 +226,7 @@ def _worker(section: Picture, rows: Sequence[memoryview], master: int) -> Pictur
             for address in section["listen"]
         ],
         "children": section["children"],
-        **{key: totals[key] for key in ("requests", "errors", "active")},
+        **{key: sums[key] for key in ("requests", "errors", "active")},
         "latency": {**latency, "max": largest},
     }
 
