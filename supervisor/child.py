@@ -282,7 +282,7 @@ class Child:
         if failed:
             words[base + ERRORS] += 1
         words[base + LATENCY_SUM] += elapsed
-        words[base + HISTOGRAM + bucket_of(elapsed // 1000)] += 1
+        words[base + HISTOGRAM + bucket_of(elapsed)] += 1
         if elapsed > words[base + LATENCY_MAX]:
             words[base + LATENCY_MAX] = elapsed
 

@@ -25,7 +25,8 @@ Table = Mapping[str, Any]
 
 Seconds = Annotated[float, Meta(ge=0, le=31_536_000)]
 Timeout = Annotated[float, Meta(gt=0, le=31_536_000)]
-Octal = Annotated[str, Meta(pattern="^(0o?)?[0-7]{3}$|^$")]
+Umask = Annotated[str, Meta(pattern="^(0o?)?[0-7]{3}$")]
+Mode = Annotated[str, Meta(pattern="^(0o?)?[0-7]{3}$|^$")]
 
 SUN_PATH: Final = 107  # bytes in a unix socket's path, unix(7)
 
@@ -39,7 +40,7 @@ class MasterOptions(Options, frozen=True):
 
     user: str = ""
     group: str = ""
-    umask: Octal = "0022"
+    umask: Umask = "0022"
     working_directory: str = ""
     preload: tuple[str, ...] = ()
     start_timeout: Timeout = 30.0
@@ -82,7 +83,7 @@ class ListenOptions(Options, frozen=True):
     """A `listen` entry in table form. `mode` and `owner` are for unix sockets."""
 
     address: str
-    mode: Octal = ""
+    mode: Mode = ""
     owner: str = ""
 
 
@@ -112,6 +113,7 @@ class Section(msgspec.Struct, frozen=True):
     name: str
     common: SectionOptions
     listen: tuple[Listen, ...]
+    has_listen: bool  # also where no entry of it can be used
     options: Table
 
 
@@ -146,7 +148,9 @@ class Problems:
     def add(self, path: str, message: str, status: Exit = Exit.CONFIG) -> None:
         """Note one problem; `status` is what it alone would end the program with."""
         self._statuses.add(status)
-        overridden = any(path == key or path.startswith(key + ".") for key in self._overrides)
+        overridden = any(
+            path == key or path.startswith((f"{key}.", f"{key}[")) for key in self._overrides
+        )
         self.lines.append(f"{'--set' if overridden else self._file}: {path}: {message}")
 
     def raise_if_any(self) -> None:
@@ -247,6 +251,8 @@ def _read(file: Path) -> dict[str, Any]:
         raise ConfigError([f"{file}: line {line}, column {column}: not UTF-8"]) from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([f"{file}: {_toml_problem(str(error), text)}"]) from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError([f"{file}: not readable as TOML: {error}"]) from None
 
 
 def _toml_problem(message: str, text: str) -> str:
@@ -263,12 +269,13 @@ def _apply(table: dict[str, Any], setting: str) -> str:
     """Set one `KEY=VALUE` in `table` and return its key. A value that is no TOML is a string."""
     key, _, value = setting.partition("=")
     key = key.strip()
-    for text in (value, json.dumps(value)):
+    for text in (value, json.dumps(value, ensure_ascii=False)):
         try:
             override = tomllib.loads(f"{key} = {text}")
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):
             continue
-        return _merge(table, override, key)
+        if override:
+            return _merge(table, override, key)
     raise ConfigError([f"--set: {key}: not a key; write it as workers.web.children"])
 
 
@@ -301,7 +308,7 @@ def _decode_file(file: Path, table: Table, problems: Problems) -> Config:
         _module(name, entry, problems)
         for name, entry in _tables(table.get("modules", {}), "modules", problems).items()
     ]
-    if not workers:
+    if table.get("workers", {}) == {}:
         problems.add("workers", "no worker section; add one, [workers.NAME]")
     _refuse_duplicates(workers, problems)
     return Config(
@@ -341,6 +348,7 @@ def _section(name: str, table: Table, problems: Problems) -> Section:
         name=name,
         common=decode(SectionOptions, common, path, problems) or SectionOptions(type=""),
         listen=_listen(table.get("listen", []), f"{path}.listen", problems),
+        has_listen=bool(table.get("listen")),
         options={key: table[key] for key in table if key not in COMMON_KEYS},
     )
 

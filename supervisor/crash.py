@@ -4,6 +4,7 @@ traceback.
 
 from __future__ import annotations
 
+import itertools
 import re
 import signal
 from typing import Any, Final, NamedTuple
@@ -108,9 +109,10 @@ def own_part(text: str) -> str:
 
 def last_line(traceback: str) -> str:
     """The line of a traceback that says what happened: the exception, or faulthandler's first."""
-    lines = [line for line in traceback.splitlines() if line.strip()]
-    if not lines:
-        return ""
-    if lines[0].startswith(("Fatal Python error", "Timeout")):
+    lines = [line.strip() for line in traceback.splitlines() if line.strip()]
+    if lines and lines[0].startswith(("Fatal Python error", "Timeout")):
         return lines[0]
-    return lines[-1].strip()
+    for heading, frame in itertools.pairwise(lines):
+        if heading.endswith("(most recent call first):"):
+            return frame
+    return lines[-1] if lines else ""

@@ -113,6 +113,11 @@ def open_listener(listen: Listen, backlog: int) -> Listener:
             sock.listen(backlog)
     except PermissionError as error:
         raise NoPermission(f"{address}: {error.strerror}") from None
+    except LookupError as error:
+        problem = f"{address}: owner {listen.owner!r}: {error.args[0]}"
+        raise ConfigError([problem]) from None
+    except UnicodeError:
+        raise ListenError(f"{address}: host unknown: not a host name") from None
     except OSError as error:
         raise ListenError(f"{address}: {_bind_problem(error)}") from None
     return Listener(sock, _actual(address, sock))
@@ -153,14 +158,18 @@ def _bind_unix(listen: Listen) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     # Nobody may connect before the mode is what was asked for.
     umask = os.umask(0o177) if listen.mode else None
+    bound = False
     try:
         sock.bind(path)
+        bound = True
         if listen.mode:
             os.chmod(path, int(listen.mode, 8))
         if listen.owner:
-            _chown(path, listen.owner)
-    except OSError:
+            os.chown(path, *owner_ids(listen.owner))
+    except (OSError, LookupError):
         sock.close()
+        if bound:
+            os.unlink(path)
         raise
     finally:
         if umask is not None:
@@ -168,14 +177,13 @@ def _bind_unix(listen: Listen) -> socket.socket:
     return sock
 
 
-def _chown(path: str, owner: str) -> None:
+def owner_ids(owner: str) -> tuple[int, int]:
+    """The uid and gid of `user`, `user:group` or `:group`; -1 leaves one as it is. Raises
+    LookupError.
+    """
     user, _, group = owner.partition(":")
-    try:
-        uid = pwd.getpwnam(user).pw_uid if user else -1
-        gid = grp.getgrnam(group).gr_gid if group else -1
-    except KeyError as error:
-        raise ConfigError([f"unix://{path}: owner {owner!r}: {error.args[0]}"]) from None
-    os.chown(path, uid, gid)
+    uid = pwd.getpwnam(user).pw_uid if user else -1
+    return uid, grp.getgrnam(group).gr_gid if group else -1
 
 
 def clear_stale(path: str) -> None:
@@ -219,6 +227,7 @@ def adopt(environ: Mapping[str, str], wanted: Iterable[Listen]) -> dict[Listen, 
     """
     by_address = {listen.address: listen for listen in wanted}
     adopted: dict[Listen, Listener] = {}
+    opened: list[socket.socket] = []
     problems: list[str] = []
     for descriptor in inherited(environ):
         try:
@@ -227,6 +236,7 @@ def adopt(environ: Mapping[str, str], wanted: Iterable[Listen]) -> dict[Listen, 
         except OSError as error:
             problems.append(f"inherited descriptor {descriptor}: {error.strerror}")
             continue
+        opened.append(sock)
         entry = next((by_address[known] for known in _spellings(address, by_address)), None)
         if entry is None:
             problems.append(f"inherited socket {address}: no listen entry claims it")
@@ -234,6 +244,8 @@ def adopt(environ: Mapping[str, str], wanted: Iterable[Listen]) -> dict[Listen, 
             sock.set_inheritable(False)
             adopted[entry] = Listener(sock, address, inherited=True)
     if problems:
+        for sock in opened:
+            sock.close()
         raise ConfigError(problems)
     return adopted
 
@@ -265,7 +277,7 @@ def _spellings(address: Address, known: Iterable[Address]) -> Iterable[Address]:
         if other == address:
             yield other
         elif other.scheme == address.scheme != "unix" and other.port == address.port:
-            with contextlib.suppress(socket.gaierror):
+            with contextlib.suppress(socket.gaierror, UnicodeError):
                 hosts = socket.getaddrinfo(other.host, other.port, flags=socket.AI_PASSIVE)
                 if hosts[0][4][0] == address.host:
                     yield other

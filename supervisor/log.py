@@ -74,7 +74,7 @@ def _file_handler(file: str) -> logging.Handler:
     """A handler that follows a rename by logrotate; the formatter ends the line itself."""
     from logging.handlers import WatchedFileHandler
 
-    handler = WatchedFileHandler(file)
+    handler = WatchedFileHandler(file, encoding="utf-8", errors="backslashreplace")
     handler.terminator = ""
     return handler
 
@@ -144,4 +144,5 @@ def _show(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.3f}s"
     text = str(value)
-    return json.dumps(text, ensure_ascii=False) if " " in text or not text else text
+    is_plain = text.isprintable() and " " not in text and text != ""
+    return text if is_plain else json.dumps(text, ensure_ascii=False)

@@ -317,10 +317,9 @@ def _cgroup_quota(root: Path = Path("/sys/fs/cgroup")) -> float | None:
     quotas: list[float] = []
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
-        mount = root / controllers if controllers else root
-        for folder in (mount / path.strip("/"), *(mount / path.strip("/")).parents):
-            if folder.is_relative_to(mount):
-                quotas += _quota_in(folder)
+        mount = root / controllers
+        for folder in _up_to(mount, mount / path.strip("/")):
+            quotas += _quota_in(folder)
     return min(quotas, default=None)
 
 
@@ -330,12 +329,18 @@ def oom_kills(root: Path = Path("/sys/fs/cgroup")) -> int:
     """
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
-        folder = root / controllers / path.strip("/")
-        for file in (folder / "memory.events", folder / "memory.oom_control"):
-            with contextlib.suppress(OSError):
-                facts = dict(row.split(None, 1) for row in file.read_text().splitlines())
-                return int(facts.get("oom_kill", 0))
+        mount = root / controllers
+        for folder in _up_to(mount, mount / path.strip("/")):
+            for file in (folder / "memory.events", folder / "memory.oom_control"):
+                with contextlib.suppress(OSError):
+                    facts = dict(row.split(None, 1) for row in file.read_text().splitlines())
+                    return int(facts.get("oom_kill", 0))
     return 0
+
+
+def _up_to(mount: Path, folder: Path) -> Iterator[Path]:
+    """A cgroup's directory and those above it; a container may see only the upper ones."""
+    return (one for one in (folder, *folder.parents) if one.is_relative_to(mount))
 
 
 def _quota_in(folder: Path) -> list[float]:

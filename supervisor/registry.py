@@ -22,6 +22,7 @@ from supervisor.config import (
     unknown,
 )
 from supervisor.errors import Exit, NameProblem, StartError, Stop
+from supervisor.listeners import owner_ids
 from supervisor.module import Module, Server, Shared
 from supervisor.process import available_cpus
 from supervisor.resources import Resources
@@ -121,9 +122,17 @@ def _worker_class(section: Section, problems: Problems) -> tuple[type[Worker], O
                 f"{path}.listen",
                 f"{listen.address}: type {section.common.type!r} listens on {known}",
             )
-    if kind.needs_listener and not section.listen:
+        _check_owner(listen.owner, f"{path}.listen", problems)
+    if kind.needs_listener and not section.has_listen:
         problems.add(f"{path}.listen", "missing: this type needs at least one address")
     return None if options is None else (kind, options)
+
+
+def _check_owner(owner: str, path: str, problems: Problems) -> None:
+    try:
+        owner_ids(owner)
+    except LookupError as error:
+        problems.add(path, f"owner {owner!r}: {error.args[0]}")
 
 
 def _module_class(module: ModuleSection, problems: Problems) -> LoadedModule | None:
@@ -213,12 +222,12 @@ def describe(error: BaseException) -> str:
     """The last line of the exception's traceback, and the place: `ValueError: x (web.py line
     3)`.
     """
-    text = traceback.format_exception_only(error)[-1].strip()
+    lines = "".join(traceback.format_exception_only(error)).strip().splitlines()
     frames = traceback.extract_tb(error.__traceback__)
     if isinstance(error, SyntaxError) and error.filename:
-        return f"{text} ({error.filename} line {error.lineno})"
+        return f"{type(error).__name__}: {error.msg} ({error.filename} line {error.lineno})"
     own = [frame for frame in frames if not frame.filename.startswith(("<frozen", _HERE))]
-    return f"{text} ({own[-1].filename} line {own[-1].lineno})" if own else text
+    return f"{lines[0]} ({own[-1].filename} line {own[-1].lineno})" if own else lines[0]
 
 
 _HERE: Final = str(Path(__file__).parent)

@@ -99,7 +99,8 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 def _entries(journal: Path) -> list[tuple[str, Path]]:
     with contextlib.suppress(FileNotFoundError):
-        lines = [os.fsdecode(line) for line in journal.read_bytes().split(b"\0") if line]
+        # What stands after the last NUL was cut in the writing: half a path is another path.
+        lines = [os.fsdecode(line) for line in journal.read_bytes().split(b"\0")[:-1]]
         return [(kind, Path(path)) for kind, _, path in (line.partition(" ") for line in lines)]
     return []
 

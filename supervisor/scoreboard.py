@@ -71,6 +71,7 @@ HISTOGRAM: Final = TEXT + TEXT_SIZE // 8
 BUCKETS: Final = 248
 COUNTERS: Final = HISTOGRAM + BUCKETS
 MAX_COUNTERS: Final = 64
+_UNIT: Final = 7  # bits: the histogram counts in 128 ns, so that 1 us is told as well as 1000 s
 STRIDE: Final = COUNTERS + MAX_COUNTERS + 8 - (COUNTERS + MAX_COUNTERS) % 8
 
 MAX_LOCKS: Final = 1024
@@ -96,19 +97,20 @@ class ServerState(enum.IntEnum):
     STOPPING = 2
 
 
-def bucket_of(microseconds: int) -> int:
+def bucket_of(nanoseconds: int) -> int:
     """The histogram bucket of a latency: 8 a doubling, so a bucket is at most 1/8 wide of its lower
     bound.
     """
-    shift = max(0, microseconds.bit_length() - 4)
-    return min(8 * shift + (microseconds >> shift), BUCKETS - 1)
+    units = nanoseconds >> _UNIT
+    shift = max(0, units.bit_length() - 4)
+    return min(8 * shift + (units >> shift), BUCKETS - 1)
 
 
 def bucket_bounds(bucket: int) -> tuple[int, int]:
-    """The latencies in us that fall into a bucket: lower (included), upper (excluded)."""
+    """The latencies in ns that fall into a bucket: lower (included), upper (excluded)."""
     shift = max(0, bucket // 8 - 1)
     mantissa = bucket - 8 * shift
-    return mantissa << shift, (mantissa + 1) << shift
+    return mantissa << shift + _UNIT, mantissa + 1 << shift + _UNIT
 
 
 def file_size(slots: int) -> int:
@@ -226,11 +228,11 @@ class Scoreboard:
         self.words[H_CRASH] = 0
         if crash is None:
             return
-        data = json.dumps(crash).encode()
+        data = _encode(crash)
         if len(data) > _CRASH_SIZE:
-            excess = len(data) - _CRASH_SIZE + 16
-            shorter = dict(crash, traceback="..." + str(crash["traceback"])[excess:])
-            data = json.dumps(shorter).encode()[:_CRASH_SIZE]
+            text = crash["traceback"].encode("utf-8", "replace")
+            kept = text[len(data) - _CRASH_SIZE + len("...") :].decode("utf-8", "ignore")
+            data = _encode({**crash, "traceback": f"...{kept}"})
         self._map[_CRASH_AT : _CRASH_AT + len(data)] = data
         self.words[H_CRASH] = len(data)
 
@@ -308,6 +310,10 @@ def _map_new(path: Path, size: int) -> mmap.mmap:
         return mmap.mmap(descriptor, size)
     finally:
         os.close(descriptor)
+
+
+def _encode(crash: Mapping[str, Any]) -> bytes:
+    return json.dumps(crash, ensure_ascii=False).encode("utf-8", "replace")
 
 
 def _json(data: bytes, start: int, length: int) -> dict[str, Any] | None:

@@ -159,8 +159,7 @@ class SignalRecorder:
         poll = select.poll()
         for descriptor in (self.fileno(), *descriptors):
             poll.register(descriptor, select.POLLIN)
-        # Rounded up: a wait that ends before its deadline would only be begun again.
-        ready = poll.poll(None if timeout is None else max(0, int(timeout * 1000) + 1))
+        ready = poll.poll(_milliseconds(timeout))
         self.clear()
         return bool(ready)
 
@@ -220,6 +219,13 @@ def set_mask(mask: set[signal.Signals | int]) -> None:
 def termination_waits() -> bool:
     """True when a blocked termination signal is waiting."""
     return not _TERMINATIONS.isdisjoint(signal.sigpending())
+
+
+def _milliseconds(seconds: float | None) -> int | None:
+    """A timeout for poll(2): rounded up, or the wait would be begun again, and at most what an
+    int holds.
+    """
+    return None if seconds is None else max(0, min(int(seconds * 1000) + 1, 2**31 - 1))
 
 
 def unblock_all() -> None:
@@ -291,4 +297,4 @@ def pid_is_gone(pidfd: int, timeout: float | None) -> bool:
     """Wait until the process behind a pidfd has ended; False at the timeout (pidfd_open(2))."""
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(None if timeout is None else int(timeout * 1000) + 1))
+    return bool(poll.poll(_milliseconds(timeout)))

@@ -97,7 +97,7 @@ def percentile(histogram: Sequence[int], fraction: float) -> float:
         seen += count
         if count and seen >= wanted:
             lower, upper = bucket_bounds(bucket)
-            return (lower + upper) / 2e6
+            return (lower + upper) / 2e9
     return 0.0
 
 
