@@ -1,0 +1,50 @@
+"""What the programs of the tests can be told to do, by name, at any point of a server's life."""
+
+import os
+import signal
+import sys
+from typing import NoReturn
+
+
+def say(text: str) -> None:
+    """Write one line to stderr, where the test reads the log; one write, so lines do not mix."""
+    sys.stderr.flush()
+    os.write(2, f"{text} pid={os.getpid()}\n".encode())
+
+
+def hang() -> NoReturn:
+    """Wait for ever; a signal handler that raises ends it."""
+    while True:
+        signal.pause()
+
+
+def spin() -> NoReturn:
+    """Compute for ever. Unlike `hang` it cannot miss a signal that comes just before it blocks."""
+    while True:
+        pass
+
+
+def ignore_and_hang() -> NoReturn:
+    """Wait for ever, deaf to SIGTERM."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    hang()
+
+
+def fail() -> NoReturn:
+    """Raise an ordinary exception."""
+    raise RuntimeError("told to fail")
+
+
+ACTS = {
+    "hang": hang,
+    "spin": spin,
+    "fail": fail,
+    "exit": lambda: os._exit(0),
+    "deaf": ignore_and_hang,
+}
+
+
+def act(name: str | None) -> None:
+    """Do what the name says; nothing for None."""
+    if name is not None:
+        ACTS[name]()

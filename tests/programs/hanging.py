@@ -1,0 +1,6 @@
+"""Never finishes being imported."""
+
+from acts import say, spin
+
+say("importing")
+spin()
