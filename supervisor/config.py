@@ -5,7 +5,6 @@ Config knows words and numbers only: no sockets, no imported objects, no operati
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import re
@@ -195,6 +194,8 @@ def decode(
 
 def unknown(name: str, known: Iterable[str], what: str = "key") -> str:
     """`unknown key; did you mean 'children'?`"""
+    import difflib
+
     near = difflib.get_close_matches(name, list(known), n=1)
     return f"unknown {what}" + (f"; did you mean {near[0]!r}?" if near else "")
 

@@ -40,6 +40,9 @@ from supervisor.signals import Action, SignalRecorder
 
 _BLACK_BOX_SIZE: Final = 65_536  # bytes read back, the last ones
 _SPARE_DESCRIPTORS: Final = 256  # beside the black boxes: listeners, locks, what modules open
+# Thawing makes the next generation collect the whole heap, 7 ms; never, and cycles of the dead
+# generations would pile up.
+_THAW_EVERY: Final = 16
 _GRACE: Final = 1.0  # s: for a destroy after the common deadline, for a dump
 _OPERATOR: Final = (signal.SIGTERM, signal.SIGINT)
 
@@ -398,6 +401,11 @@ class Generation:
         now = wall_clock()
         row = self._board.row(slot.number)
         state, since = self._board.state(slot.number)
+        oom_killed = (
+            death.signum == signal.SIGKILL
+            and self._cause is None
+            and process.oom_kills() > self._oom_kills
+        )
         is_late = slot.number in self._late and death.signum == signal.SIGALRM
         cause = cause_of(
             death,
@@ -405,7 +413,6 @@ class Generation:
             has_request_timeout=slot.section.section.common.request_timeout > 0,
             is_stopping=state is State.STOPPING,
         )
-        oom = death.signum == signal.SIGKILL and process.oom_kills() > self._oom_kills
         return Crash(
             at=now / 1e9,
             generation=self.number,
@@ -420,7 +427,7 @@ class Generation:
             lock=self._lock_name(slot.number),
             traceback=_read_black_box(slot.black_box),
             was_ready=row[READY_AT] != 0,
-            oom_killed=oom,
+            oom_killed=oom_killed,
         )
 
     def _lock_name(self, number: int) -> str | None:
@@ -517,7 +524,8 @@ class Generation:
         for slot in self._slots:
             os.close(slot.black_box)
         self._board.close()
-        gc.unfreeze()
+        if self.number % _THAW_EVERY == 0:
+            gc.unfreeze()
 
     def _totals(self) -> dict[str, int]:
         return stats.counters(self._board.snapshot())

@@ -327,15 +327,23 @@ def oom_kills(root: Path = Path("/sys/fs/cgroup")) -> int:
     """How often the kernel's OOM killer struck in our cgroup (memory.events, or v1
     memory.oom_control).
     """
+    with contextlib.suppress(OSError):
+        file = _oom_file(root)
+        rows = file.read_text().splitlines() if file else []
+        return int(dict(row.split(None, 1) for row in rows).get("oom_kill", 0))
+    return 0
+
+
+@functools.cache
+def _oom_file(root: Path) -> Path | None:
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
         mount = root / controllers
         for folder in _up_to(mount, mount / path.strip("/")):
             for file in (folder / "memory.events", folder / "memory.oom_control"):
-                with contextlib.suppress(OSError):
-                    facts = dict(row.split(None, 1) for row in file.read_text().splitlines())
-                    return int(facts.get("oom_kill", 0))
-    return 0
+                if file.exists():
+                    return file
+    return None
 
 
 def _up_to(mount: Path, folder: Path) -> Iterator[Path]:

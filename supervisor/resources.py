@@ -8,7 +8,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import shutil
 import stat
 import struct
 from collections.abc import Callable
@@ -82,6 +81,8 @@ def remove(path: Path) -> None:
     """Remove a file or a tree; no matter if it is gone already."""
     with contextlib.suppress(FileNotFoundError):
         if path.is_dir() and not path.is_symlink():
+            import shutil
+
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink()
