@@ -17,6 +17,7 @@ from supervisor import process, signals
 from supervisor.errors import Exit, Stop
 from supervisor.listeners import Listener
 from supervisor.log import log, pairs
+from supervisor.resources import Resources, journal_of
 from supervisor.scoreboard import (
     ACTIVE,
     BUSY,
@@ -75,6 +76,7 @@ class Place(NamedTuple):
     request_timeout: float
     tempdir: Path
     ready: int  # descriptor: the slot number is written when ready
+    is_watched: bool  # somebody else tells when this child is ready
     black_box: int  # descriptor
     drop_foreign: Callable[[], None]  # closes what belongs to the master or to other children
     group_is_ours: bool
@@ -111,6 +113,7 @@ class Child:
         self._in_hand: dict[Request, None] = {}
         self._printing = False
         self._initialised: list[Module] = []
+        self._resources: Resources | None = None
 
     # What user code may call.
 
@@ -119,12 +122,30 @@ class Child:
         """True once this child was told to stop."""
         return self._stop_signal is not None
 
+    @property
+    def is_orphan(self) -> bool:
+        """True when the master is dead."""
+        return os.getppid() != self._place.master
+
+    @property
+    def black_box(self) -> int:
+        """The descriptor of what stands in the crash report, should this child die."""
+        return self._place.black_box
+
     def poll(self) -> None:
         """Raise Stop once this child was told to stop. For work that computes instead of
         waiting.
         """
         if self._stop_signal is not None:
             raise Stop(self._stop_signal)
+
+    def sleep(self, seconds: float) -> None:
+        """Wait for so long; raise Stop at once when this child is told to stop."""
+        wake_at = time.monotonic() + seconds
+        self.poll()
+        while (left := wake_at - time.monotonic()) > 0:
+            self._signals.wait(left)
+            self.poll()
 
     def wait(self) -> Iterator[Listener]:
         """Yield each listener that has something to accept or receive, until told to stop.
@@ -173,6 +194,16 @@ class Child:
         self._words[self._base + BYTES] += amount
 
     @property
+    def resources(self) -> Resources:
+        """What must not outlive this child: `add_path` before a file or directory is made, and it
+        is gone after every end, SIGKILL of this child or of the master included.
+        """
+        if self._resources is None:
+            self._resources = Resources()
+            self._resources.use_journal(journal_of(self._place.tempdir))
+        return self._resources
+
+    @property
     def tempdir(self) -> Path:
         """A directory of this child alone, removed by the master after the child's end, however it
         ends.
@@ -194,7 +225,7 @@ class Child:
 
     def _what_waits(self) -> Iterator[Listener]:
         """Where the door was closed, each listener as long as its accept queue holds something."""
-        if self._orphaned():
+        if self.is_orphan:
             for listener in self._ending_listeners():
                 listener.close_door()
         elif not self._words[H_DOOR]:
@@ -207,9 +238,6 @@ class Child:
 
     def _ending_listeners(self) -> list[Listener]:
         return [one for one in self.listeners if one.is_stream and not one.inherited]
-
-    def _orphaned(self) -> bool:
-        return os.getppid() != self._place.master
 
     # Signals: children handle them directly.
 
@@ -250,7 +278,7 @@ class Child:
         return True
 
     def _owner_died(self, lock: Lock) -> bool:
-        return self._orphaned() or self._board.state_of_owner(lock.number) is State.DEAD
+        return self.is_orphan or self._board.state_of_owner(lock.number) is State.DEAD
 
     # Requests.
 
@@ -317,7 +345,7 @@ class Child:
         except BaseException as error:
             self._put_into_black_box(error)
         finally:
-            if self._orphaned() and self._place.group_is_ours:
+            if self.is_orphan and self._place.group_is_ours:
                 process.terminate_own_group()
             process.leave(code)
 
@@ -362,7 +390,8 @@ class Child:
         except BaseException as error:
             self._put_into_black_box(error)
             return self._leave_modules(Exit.START_FAILED)
-        self._report_ready()
+        if not self._place.is_watched:
+            self._report_ready()
         code = self._run()
         self.close_worker()
         return self._leave_modules(code)
@@ -401,13 +430,18 @@ class Child:
             log.exception("worker close failed")
 
     def _leave_modules(self, code: Exit) -> Exit:
-        """Call `child_exit` of what was initialised, in reverse, each once."""
+        """Call `child_exit` of what was initialised, in reverse, each once; then give back the
+        rest.
+        """
         while self._initialised:
             module = self._initialised.pop()
             try:
                 module.child_exit(self)
             except BaseException:
                 log.exception("child_exit failed module=%s", type(module).__name__)
+        if self._resources is not None:
+            self._resources.release()
+            journal_of(self._place.tempdir).unlink(missing_ok=True)
         return code
 
     def abandon(self) -> None:

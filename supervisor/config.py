@@ -106,6 +106,18 @@ class SectionOptions(Options, frozen=True):
 COMMON_KEYS: Final = (*SectionOptions.__struct_fields__, "listen")
 
 
+class TlsOptions(Options, frozen=True):
+    """The `tls` table of stream types. `certificate`: PEM file with the chain; `key`: PEM file, ""
+    = it is in the certificate's. `minimum`: oldest version. `client_ca`: PEM file; clients must
+    show a certificate of it.
+    """
+
+    certificate: str
+    key: str = ""
+    minimum: Literal["1.2", "1.3"] = "1.2"
+    client_ca: str = ""
+
+
 class Section(msgspec.Struct, frozen=True):
     """A worker section. `options` is the table of the type's own options, not yet decoded."""
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 import gc
 import os
 import signal
-import struct
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -23,8 +22,9 @@ from supervisor.listeners import Listener
 from supervisor.log import log, pairs
 from supervisor.module import Module, Server
 from supervisor.process import Death, ProcessGroup
+from supervisor.readiness import Readiness
 from supervisor.registry import Loaded, LoadedSection, describe
-from supervisor.resources import Resources, RuntimeDirectory, remove
+from supervisor.resources import Resources, RuntimeDirectory, clear_journal, journal_of, remove
 from supervisor.scoreboard import (
     ACTIVE,
     H_DOOR,
@@ -119,6 +119,8 @@ class Generation:
         count = sum(section.children for section in frame.loaded.sections)
         self._descriptor_limit = process.allow_descriptors(count + _SPARE_DESCRIPTORS)
         self._slots = _plan(frame.loaded.sections)
+        self._readiness = Readiness()
+        self._waiting: set[int] = set()  # slots that are not ready yet
         self._board = Scoreboard(
             frame.runtime.scoreboard, len(self._slots), number, frame.started_at
         )
@@ -144,10 +146,13 @@ class Generation:
         """`--dont-fork`: be the master and its only child. A termination signal ends it in its
         handler.
         """
+        slot = self._slots[0]
+        if slot.section.worker.needs_fork:
+            kind = slot.section.section.common.type
+            raise StartError(f"workers.{slot.name}: type {kind!r} does not run with --dont-fork")
         self._init_modules(start_by)
         self._board.publish(self._describe())
-        slot = self._slots[0]
-        place = self._place(slot, lambda _: None, -1)._replace(request_timeout=0.0)
+        place = self._place(slot)._replace(request_timeout=0.0, ready=-1)
         shared = self._frame.loaded.shared
         child = Child(
             place, slot.section.worker, self._modules, self._board, shared, self._frame.signals
@@ -223,35 +228,32 @@ class Generation:
         self._board.publish(self._describe())
         self._helpers = frozenset(process.own_children())
         _warn_of_threads()
-        reader, writer = os.pipe()
         try:
-            os.set_blocking(reader, False)
-            try:
-                children = self._children(reader, writer)
-                gc.collect()
-                gc.freeze()
-                process.fork_all(children, self._alive)
-            finally:
-                os.close(writer)
-            return self._until_ready(reader, start_by)
+            children = self._children()
+            gc.collect()
+            gc.freeze()
+            process.fork_all(children, self._alive)
         finally:
-            os.close(reader)
+            self._readiness.seal([slot.number for slot in self._alive.values()])
+        return self._until_ready(start_by)
 
-    def _children(self, reader: int, writer: int) -> list[tuple[Slot, Callable[[], NoReturn]]]:
+    def _children(self) -> list[tuple[Slot, Callable[[], NoReturn]]]:
         """All children, made before the first fork; each lives in its own process only."""
-        place = partial(self._place, foreign=partial(self._drop_foreign, reader), ready=writer)
-        shared = self._frame.loaded.shared
+        shared, recorder = self._frame.loaded.shared, self._frame.signals
+        self._waiting = {slot.number for slot in self._slots}
         children: list[tuple[Slot, Callable[[], NoReturn]]] = []
         for slot in self._slots:
-            worker = slot.section.worker
-            child = Child(
-                place(slot), worker, self._modules, self._board, shared, self._frame.signals
-            )
+            place, worker = self._place(slot), slot.section.worker
+            watch = worker.watch(place)
+            if watch is not None:
+                self._readiness.add(slot.number, watch)
+                place = place._replace(is_watched=True)
+            child = Child(place, worker, self._modules, self._board, shared, recorder)
             self._board.begin_slot(slot.number)
             children.append((slot, child.live))
         return children
 
-    def _place(self, slot: Slot, foreign: Callable[[Slot], None], ready: int) -> Place:
+    def _place(self, slot: Slot) -> Place:
         frame, section = self._frame, slot.section.section
         return Place(
             server=frame.config.name,
@@ -264,29 +266,29 @@ class Generation:
             stop_timeout=frame.config.master.stop_timeout,
             request_timeout=section.common.request_timeout,
             tempdir=frame.runtime.temporary / str(slot.number),
-            ready=ready,
+            ready=self._readiness.writer,
+            is_watched=False,
             black_box=slot.black_box,
-            drop_foreign=partial(foreign, slot),
+            drop_foreign=partial(self._drop_foreign, slot),
             group_is_ours=frame.group.is_ours_alone,
         )
 
-    def _drop_foreign(self, reader: int, slot: Slot) -> None:
+    def _drop_foreign(self, slot: Slot) -> None:
         """In a child: close what belongs to the master or to the other children."""
         boxes = [other.black_box for other in self._slots]
-        for descriptor in (*self._frame.private, reader):
+        for descriptor in self._frame.private:
             os.close(descriptor)
+        self._readiness.drop_foreign(slot.number)
         process.close_range(boxes[: slot.number])
         process.close_range(boxes[slot.number + 1 :])
         process.limit_descriptors(self._descriptor_limit)
 
-    def _until_ready(self, reader: int, start_by: float) -> Cause | None:
-        waiting = {slot.number: slot for slot in self._slots}
-        while waiting and self._cause is None:
-            self._turn(start_by - time.monotonic(), reader)
-            for number in _ready_slots(reader):
-                self._log_ready(waiting.pop(number))
-            if waiting and self._cause is None and time.monotonic() >= start_by:
-                self._dump_late(waiting)
+    def _until_ready(self, start_by: float) -> Cause | None:
+        while self._waiting and self._cause is None:
+            self._turn(start_by - time.monotonic())
+            if self._waiting and self._cause is None and time.monotonic() >= start_by:
+                self._dump_late()
+        self._readiness.complete()
         if self._cause is not None:
             return _as_start_failure(self._cause)
         return None
@@ -303,14 +305,16 @@ class Generation:
         )
         log.info("server ready %s", facts)  # waited for by tests and scripts
 
-    def _log_ready(self, slot: Slot) -> None:
+    def _become_ready(self, slot: Slot) -> None:
+        self._waiting.remove(slot.number)
+        self._board.mark_ready(slot.number)
         pid = self._board.pid(slot.number)
         after = (wall_clock() - self._board.started_at(slot.number)) / 1e9
         log.info("child ready %s after=%.3fs", self._name(slot, pid), after)
 
-    def _dump_late(self, waiting: dict[int, Slot]) -> None:
+    def _dump_late(self) -> None:
         """Let the late ones write down where they hang, and die: the first report is the cause."""
-        self._late = frozenset(waiting)
+        self._late = frozenset(self._waiting)
         for pid, slot in self._alive.items():
             if slot.number in self._late:
                 process.dump_and_die(pid)
@@ -318,7 +322,7 @@ class Generation:
         while self._cause is None and time.monotonic() < give_up_at:
             self._turn(give_up_at - time.monotonic())
         if self._cause is None:
-            numbers = ", ".join(map(str, sorted(waiting)))
+            numbers = ", ".join(map(str, sorted(self._late)))
             message = f"slot {numbers} not ready within start_timeout, and deaf to SIGALRM"
             self._cause = Cause("start-failure", Exit.START_FAILED, message=message)
 
@@ -349,9 +353,9 @@ class Generation:
             self._turn(None)
         return self._cause
 
-    def _turn(self, timeout: float | None, *descriptors: int) -> list[signal.Signals]:
+    def _turn(self, timeout: float | None) -> list[signal.Signals]:
         """Wait once, take the signals, reap, report. The first reason to end becomes the cause."""
-        self._frame.signals.wait(timeout, *descriptors)
+        self._frame.signals.wait(timeout, *self._readiness.descriptors())
         taken = self._frame.signals.take()
         self._cause = self._cause or signal_cause(taken)
         if signal.SIGCHLD in taken:
@@ -360,6 +364,11 @@ class Generation:
                     self._bury(death)
         if signal.SIGUSR1 in taken:
             self._print_statistics()
+        pids = {slot.number: pid for pid, slot in self._alive.items()}
+        told = self._readiness.take(pids)
+        if self._cause is None:
+            for number in told:
+                self._become_ready(self._slots[number])
         return taken
 
     def _print_statistics(self) -> None:
@@ -368,10 +377,11 @@ class Generation:
     def _bury(self, death: Death) -> None:
         """Take a dead child off the table; its death is the cause unless there is one already."""
         slot = self._alive.pop(death.pid)
+        self._readiness.forget(slot.number)
         crash = self._examine(slot, death)
         is_finished = crash.state is State.FINISHED and death.exit_code == 0
         self._board.end_slot(slot.number, is_finished)
-        remove(self._frame.runtime.temporary / str(slot.number))
+        self._remove_temporary(slot)
         if is_finished:
             log.info("child finished %s", self._name(slot, death.pid))
             self._finished += 1
@@ -384,6 +394,13 @@ class Generation:
             self._board.set_crash(self.last_crash)
             log.error("%s", crash.entry())
             self._cause = Cause("child-died", Exit.CRASH, message=crash.message())
+
+    def _remove_temporary(self, slot: Slot) -> None:
+        """What the child registered, and its own directory."""
+        tempdir = self._frame.runtime.temporary / str(slot.number)
+        clear_journal(journal_of(tempdir))
+        remove(journal_of(tempdir))
+        remove(tempdir)
 
     def _log_consequence(self, slot: Slot, crash: Crash) -> None:
         name, death = self._name(slot, crash.death.pid), crash.death
@@ -446,7 +463,7 @@ class Generation:
             self._close_door()
         frame = self._frame
         kill_at = time.monotonic() + frame.config.master.stop_timeout
-        if self._alive and frame.group.terminate(list(self._alive)):
+        if self._alive and frame.group.terminate(self._tell_others()):
             frame.signals.record(signal.SIGTERM)
         orders = 1 if cause.signum in _OPERATOR else 0
         killed = False
@@ -465,6 +482,21 @@ class Generation:
         killed = self._board.words[H_FORCED] or None
         facts = pairs(requests=totals["requests"], errors=totals["errors"], killed=killed)
         log.info("last statistics %s", facts)
+
+    def _tell_others(self) -> list[int]:
+        """Stop those that want another signal than TERM; return the pids of the rest."""
+        rest = []
+        for pid, slot in self._alive.items():
+            if self._readiness.is_watched(slot.number):
+                self._board.set_state(slot.number, State.STOPPING)
+            number = slot.section.worker.stop_signal
+            if number == signal.SIGTERM:
+                rest.append(pid)
+                continue
+            process.tell(pid, number)
+            if slot.number in self._waiting:
+                process.tell(pid, signal.SIGTERM)  # it may still be our code
+        return rest
 
     def _heed(self, taken: list[signal.Signals], ends: bool) -> None:
         """Remember a termination that comes while we stop; it ends a server that meant to go on."""
@@ -521,6 +553,7 @@ class Generation:
         """Give back what this generation alone had."""
         self._frame.resources.release(self._mark)
         remove(self._frame.runtime.temporary)
+        self._readiness.close()
         for slot in self._slots:
             os.close(slot.black_box)
         self._board.close()
@@ -543,15 +576,6 @@ def _plan(sections: Iterable[LoadedSection]) -> list[Slot]:
         Slot(number, rank, section, os.memfd_create(f"black-box-{number}"))
         for number, (section, rank) in enumerate(places)
     ]
-
-
-def _ready_slots(reader: int) -> list[int]:
-    """The slot numbers that children have written into the pipe."""
-    try:
-        data = os.read(reader, 65_536)
-    except BlockingIOError:
-        return []
-    return [number for (number,) in struct.iter_unpack("=I", data)]
 
 
 def _as_start_failure(cause: Cause) -> Cause:

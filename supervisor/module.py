@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from supervisor import scoreboard
@@ -115,6 +116,7 @@ class Module:
     """Base of all modules. Every hook is optional. A new instance in each generation."""
 
     Options: ClassVar[type[Options]] = Options
+    needs: ClassVar[Mapping[str, str]] = MappingProxyType({})  # package: the extra that brings it
 
     def __init__(self, options: Any) -> None:
         self.options = options

@@ -21,6 +21,7 @@ from supervisor.errors import NoPermission, SystemFailure
 
 _PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 _PR_SET_CHILD_SUBREAPER: Final = 36
+_PF_FORKNOEXEC: Final = 0x40  # linux/sched.h
 
 T = TypeVar("T")
 
@@ -135,6 +136,13 @@ def kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
+def tell(pid: int, signum: signal.Signals) -> None:
+    """Send a signal to a process that we have not reaped yet; CONT too, for one that is stopped."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signum)
+        os.kill(pid, signal.SIGCONT)
+
+
 def dump_and_die(pid: int) -> None:
     """Make a child write its tracebacks into its black box and die (SIGALRM, see signals.py)."""
     with contextlib.suppress(ProcessLookupError):
@@ -190,6 +198,26 @@ def limit_descriptors(soft: int) -> None:
     resource.setrlimit(
         resource.RLIMIT_NOFILE, (soft, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     )
+
+
+def die_with_master(signum: signal.Signals) -> None:
+    """Ask for another signal than TERM at the master's death; in force across exec(2) as well."""
+    _prctl(_PR_SET_PDEATHSIG, signum)
+
+
+def lead_own_group() -> None:
+    """Leave the master's process group: what is sent to all is not for us."""
+    os.setpgid(0, 0)
+
+
+def has_executed(pid: int) -> bool:
+    """True once a process that was forked has called exec(2) (PF_FORKNOEXEC, proc(5) stat)."""
+    try:
+        facts = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    flags = int(facts.rpartition(")")[2].split()[6])
+    return not flags & _PF_FORKNOEXEC
 
 
 def become_subreaper() -> None:
@@ -253,9 +281,7 @@ class ProcessGroup:
         """
         if not self._alone:
             for pid in pids:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGTERM)
-                    os.kill(pid, signal.SIGCONT)
+                tell(pid, signal.SIGTERM)
             return False
         with signals.blocked(signal.SIGTERM):
             os.killpg(os.getpid(), signal.SIGTERM)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import sys
 import traceback
 from collections.abc import Mapping
@@ -32,9 +32,14 @@ WORKERS: Final = {
     "tcp": "supervisor.workers.stream:Tcp",
     "udp": "supervisor.workers.datagram:Udp",
     "http": "supervisor.workers.http:Http",
+    "exec": "supervisor.workers.exec:Exec",
+    "task": "supervisor.workers.task:Task",
 }
 MODULES: Final = {
     "counters": "supervisor.modules.counters:Counters",
+    "cache": "supervisor.modules.cache:Cache",
+    "limits": "supervisor.modules.limits:Limits",
+    "affinity": "supervisor.modules.affinity:Affinity",
 }
 
 
@@ -104,6 +109,7 @@ def _load_section(
     if worker is None:
         return None
     worker.server = Server(section.name, config.name, 0, shared, Resources(), dict)
+    worker.section = section
     _attempt(path, problems, worker.preload)
     count = section.common.children
     return LoadedSection(section, available_cpus() if count == "auto" else count, worker)
@@ -143,7 +149,11 @@ def _module_class(module: ModuleSection, problems: Problems) -> LoadedModule | N
 
 
 def _class(
-    name: str, known: Mapping[str, str], base: type, path: str, problems: Problems
+    name: str,
+    known: Mapping[str, str],
+    base: type[Worker] | type[Module],
+    path: str,
+    problems: Problems,
 ) -> Any | None:
     """The class behind a type name: built in, or `package.module:Class`."""
     if not name:
@@ -161,6 +171,11 @@ def _class(
     if not (isinstance(kind, type) and issubclass(kind, base)):
         problems.add(f"{path}.type", f"{name!r} is not a subclass of supervisor.{base.__name__}")
         return None
+    for package, extra in kind.needs.items():
+        if importlib.util.find_spec(package) is None:
+            install = f"pip install 'prefork-supervisor[{extra}]'"
+            problems.add(f"{path}.type", f"{name!r} needs {package}; install it with: {install}")
+            return None
     return kind
 
 

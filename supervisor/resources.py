@@ -10,7 +10,7 @@ import fcntl
 import os
 import stat
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -53,14 +53,9 @@ class Resources:
 
     def use_journal(self, journal: Path) -> None:
         """Remove what the journal of a killed predecessor names, then write into it from now on."""
-        for kind, path in _entries(journal):
-            if kind == "socket":
-                with contextlib.suppress(SupervisorError, OSError):
-                    clear_stale(str(path))
-            elif os.path.lexists(path):
-                log.warning("stale path removed %s", pairs(path=path))
-                remove(path)
+        clear_journal(journal)
         self._journal = journal
+        journal.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         journal.write_bytes(b"")
 
     def mark(self) -> int:
@@ -75,6 +70,43 @@ class Resources:
                 release()
             except Exception as error:
                 log.warning("cannot release %s", pairs(what=what, error=str(error)))
+
+
+def journal_of(tempdir: Path) -> Path:
+    """Where a child with this temporary directory writes down its paths: beside it."""
+    return tempdir.with_name(f"{tempdir.name}.paths")
+
+
+def clear_journal(journal: Path) -> None:
+    """Remove what a dead process wrote down and could not remove itself, with its rights, no more:
+    whoever may write into a journal must not have root remove for them.
+    """
+    with contextlib.suppress(FileNotFoundError), _rights_of(journal):
+        for kind, path in _entries(journal):
+            if kind == "socket":
+                with contextlib.suppress(SupervisorError, OSError):
+                    clear_stale(str(path))
+            elif os.path.lexists(path):
+                log.warning("stale path removed %s", pairs(path=path))
+                with contextlib.suppress(PermissionError):
+                    remove(path)
+
+
+@contextlib.contextmanager
+def _rights_of(file: Path) -> Iterator[None]:
+    """Where we are root: be the owner of `file` meanwhile."""
+    facts = file.lstat()
+    if os.geteuid() != 0 or facts.st_uid == 0:
+        yield
+        return
+    gid = os.getegid()
+    os.setegid(facts.st_gid)
+    os.seteuid(facts.st_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(gid)
 
 
 def remove(path: Path) -> None:
@@ -213,6 +245,8 @@ class RuntimeDirectory:
         for path in (self.pid_file, self.scoreboard):
             remove(path)
             remove(path.with_name(f".{path.name}.new"))
+        for journal in self.temporary.glob("*.paths"):
+            clear_journal(journal)
         remove(self.temporary)
 
     def _release(self, made: bool) -> None:

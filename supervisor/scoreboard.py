@@ -189,11 +189,20 @@ class Scoreboard:
         self.words[base + STARTED_AT] = wall_clock()
         self.words[base + STATE] = (time.monotonic_ns() & ~7) | State.STARTING
 
+    def mark_ready(self, slot: int) -> None:
+        """Note it for a child that does not write itself; one that does was faster."""
+        base = self.row_base(slot)
+        if not self.words[base + READY_AT]:
+            self.words[base + READY_AT] = wall_clock()
+            self.set_state(slot, State.IDLE)
+
+    def set_state(self, slot: int, state: State) -> None:
+        """Master, for a slot whose child is dead or does not write itself."""
+        self.words[self.row_base(slot) + STATE] = (time.monotonic_ns() & ~7) | state
+
     def end_slot(self, slot: int, finished: bool = False) -> None:
         """The master's note after it reaped."""
-        state = State.FINISHED if finished else State.DEAD
-        base = self.row_base(slot)
-        self.words[base + STATE] = (time.monotonic_ns() & ~7) | state
+        self.set_state(slot, State.FINISHED if finished else State.DEAD)
 
     def state(self, slot: int) -> tuple[State, int]:
         """The state a slot reports, and since when (monotonic ns)."""

@@ -267,12 +267,19 @@ def restore_default(signum: signal.Signals) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signum])
 
 
+def restore_all_defaults() -> None:
+    """Give every signal its default action, those that are ignored too: exec(2) would keep it."""
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_DFL)
+
+
 def dump_at_deadline(descriptor: int) -> None:
     """Make SIGALRM, back at its default, write all tracebacks to `descriptor` before it kills.
 
-    Works inside a long C call too.
+    Works inside a long C call too. SIGXCPU as well: a limit of CPU time is a deadline.
     """
-    faulthandler.register(signal.SIGALRM, file=descriptor, all_threads=True, chain=True)
+    for number in (signal.SIGALRM, signal.SIGXCPU):
+        faulthandler.register(number, file=descriptor, all_threads=True, chain=True)
 
 
 def dump_at_faults(descriptor: int) -> None:

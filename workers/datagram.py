@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+import select
+import socket
+import struct
+from typing import Any, ClassVar, Final
 
 from supervisor.child import Child
 from supervisor.config import Options
-from supervisor.listeners import Listener
 from supervisor.registry import load_object
 from supervisor.worker import Worker
 
-_LARGEST = 65_535
+_LARGEST: Final = 65_535
+_SEND_TIMEOUT: Final = 1_000  # ms that a full send buffer may take to drain
+_EVERYWHERE: Final = ("0.0.0.0", "::")
+_IP_PKTINFO: Final = 8  # linux/in.h; ip(7), ipv6(7)
+_IPV6_PKTINFO: Final = 50
+_PKTINFO_SPACE: Final = socket.CMSG_SPACE(20)
+
+Ancillary = list[tuple[int, int, bytes]]
 
 
 class DatagramOptions(Options, frozen=True):
@@ -32,24 +41,77 @@ class Udp(Worker):
         self._reply = load_object(self.options.handler, "handler")
 
     def run(self, child: Child) -> None:
+        everywhere = [one for one in child.listeners if one.address.host in _EVERYWHERE]
+        for listener in everywhere:
+            _ask_for_destination(listener.socket)
         for listener in child.wait():
-            self._drain(child, listener)
+            if listener in everywhere:
+                self._drain_everywhere(child, listener.socket)
+            else:
+                self._drain(child, listener.socket)
 
-    def _drain(self, child: Child, listener: Listener) -> None:
+    def _drain(self, child: Child, sock: socket.socket) -> None:
         """Answer what is there, until nothing is or we are told to stop."""
         while not child.stopping:
             try:
-                data, address = listener.socket.recvfrom(_LARGEST)
+                data, address = sock.recvfrom(_LARGEST)
             except BlockingIOError:
                 return
-            self._answer(child, listener, data, address)
+            self._answer(child, sock, data, address, None)
 
-    def _answer(self, child: Child, listener: Listener, data: bytes, address: Any) -> None:
+    def _drain_everywhere(self, child: Child, sock: socket.socket) -> None:
+        """As `_drain`; each answer leaves from the address that was asked."""
+        while not child.stopping:
+            try:
+                data, ancillary, _, address = sock.recvmsg(_LARGEST, _PKTINFO_SPACE)
+            except BlockingIOError:
+                return
+            self._answer(child, sock, data, address, [_source(item) for item in ancillary])
+
+    def _answer(
+        self, child: Child, sock: socket.socket, data: bytes, address: Any, source: Ancillary | None
+    ) -> None:
         """One datagram is one request; whatever the handler raises is an error of that request."""
         try:
             with child.request():
                 answer = self._reply(data, address)
                 if answer is not None:
-                    listener.socket.sendto(answer, address)
+                    _send(sock, answer, address, source)
         except (Exception, SystemExit) as error:
             child.log.error("request failed peer=%s", address, exc_info=error)
+
+
+def _send(sock: socket.socket, data: bytes, address: Any, source: Ancillary | None) -> None:
+    """Send one datagram, from `source` if given. Raises TimeoutError if the buffer stays full."""
+    while True:
+        try:
+            if source is None:
+                sock.sendto(data, address)
+            else:
+                sock.sendmsg([data], source, 0, address)
+            return
+        except BlockingIOError:
+            writable = select.poll()
+            writable.register(sock, select.POLLOUT)
+            if not writable.poll(_SEND_TIMEOUT):
+                raise TimeoutError("send buffer full") from None
+
+
+def _ask_for_destination(sock: socket.socket) -> None:
+    """Let every datagram tell which of our addresses it was sent to."""
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+    else:
+        sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+
+
+def _source(item: tuple[int, int, bytes]) -> tuple[int, int, bytes]:
+    """From the destination of a datagram to the source of its answer; the route chooses the
+    interface, but for link-local addresses, which mean nothing without theirs.
+    """
+    level, kind, data = item
+    if (level, kind) == (socket.IPPROTO_IP, _IP_PKTINFO):
+        return level, kind, struct.pack("=I4s4s", 0, data[8:12], bytes(4))
+    if (level, kind) == (socket.IPPROTO_IPV6, _IPV6_PKTINFO) and data[:2] != b"\xfe\x80":
+        return level, kind, data[:16] + bytes(4)
+    return item

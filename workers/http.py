@@ -12,16 +12,19 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from supervisor.child import Child
-from supervisor.config import Options, Timeout
+from supervisor.config import Options, Timeout, TlsOptions
 from supervisor.worker import Worker
-from supervisor.workers.stream import hang_up, log_failure
+from supervisor.workers.stream import hang_up, load_tls, log_failure
 
 
 class HttpOptions(Options, frozen=True):
-    """`root`: the directory to serve. `connection_timeout`: s without progress."""
+    """`root`: the directory to serve. `connection_timeout`: s without progress. `tls`: absent =
+    plain.
+    """
 
     root: str = "."
     connection_timeout: Timeout = 60.0
+    tls: TlsOptions | None = None
 
 
 class Http(Worker):
@@ -37,6 +40,7 @@ class Http(Worker):
         self._root = os.path.realpath(self.options.root)
         if not os.path.isdir(self._root):
             raise NotADirectoryError(f"root: {self.options.root!r} is not a directory")
+        self._tls = load_tls(self.options.tls)
 
     def run(self, child: Child) -> None:
         for listener in child.wait():
@@ -48,6 +52,8 @@ class Http(Worker):
         try:
             connection.settimeout(self.options.connection_timeout)
             with child.request():
+                if self._tls is not None:
+                    connection = self._tls.secure(connection, self.options.connection_timeout)
                 _Request(connection, address, self._root, child)
         except Exception as error:
             log_failure(child, error, address)

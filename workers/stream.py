@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from supervisor.child import Child
-from supervisor.config import Options, Timeout
+from supervisor.config import Options, Timeout, TlsOptions
 from supervisor.registry import load_object
 from supervisor.worker import Worker
+
+if TYPE_CHECKING:
+    from supervisor.workers.tls import Tls
 
 _CHUNK: Final = 65_536
 _UNREAD_CHUNKS: Final = 64  # a peer that never stops sending must not keep the child
 
 
 class StreamOptions(Options, frozen=True):
-    """`handler`: `package.module:function`. `connection_timeout`: s without progress."""
+    """`handler`: `package.module:function`. `connection_timeout`: s without progress. `tls`:
+    absent = plain.
+    """
 
     handler: str
     connection_timeout: Timeout = 60.0
+    tls: TlsOptions | None = None
 
 
 class Tcp(Worker):
@@ -33,6 +39,7 @@ class Tcp(Worker):
 
     def preload(self) -> None:
         self._serve = load_object(self.options.handler, "handler")
+        self._tls = load_tls(self.options.tls)
 
     def run(self, child: Child) -> None:
         timeout = self.options.connection_timeout
@@ -50,6 +57,8 @@ class Tcp(Worker):
         try:
             with child.request():
                 connection.settimeout(timeout)
+                if self._tls is not None:
+                    connection = self._tls.secure(connection, timeout)
                 self._serve(connection, address)
         except (Exception, SystemExit) as error:
             log_failure(child, error, address)
@@ -57,12 +66,24 @@ class Tcp(Worker):
             hang_up(connection)
 
 
+def load_tls(options: TlsOptions | None) -> Tls | None:
+    """The shared side of TLS; None where it is not wanted, and then not even imported. Raises
+    NameProblem.
+    """
+    if options is None:
+        return None
+    from supervisor.workers.tls import Tls
+
+    return Tls(options)
+
+
 def log_failure(child: Child, error: BaseException, address: Any) -> None:
     """A client that went away or fell silent is one line; anything else is the handler's
     traceback.
     """
     if isinstance(error, ConnectionError | TimeoutError):
-        child.log.info("request failed peer=%s error=%s", address, type(error).__name__)
+        what = f"{type(error).__name__}: {error}"
+        child.log.info("request failed peer=%s error=%s", address, what)
     else:
         child.log.error("request failed peer=%s", address, exc_info=error)
 

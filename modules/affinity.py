@@ -1,0 +1,37 @@
+"""Module `affinity`: every child on one CPU, chosen by its slot."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, ClassVar
+
+from msgspec import Meta
+
+from supervisor.child import Child
+from supervisor.config import Options
+from supervisor.errors import StartError
+from supervisor.module import Module, Server
+
+
+class AffinityOptions(Options, frozen=True):
+    """`cpus`: their numbers, [] = all that this process may use. Slot n gets the n-th, in turn."""
+
+    cpus: tuple[Annotated[int, Meta(ge=0)], ...] = ()
+
+
+class Affinity(Module):
+    """Pins each child; what it starts is pinned with it."""
+
+    Options: ClassVar[type[Options]] = AffinityOptions
+
+    def init(self, server: Server) -> None:
+        allowed = os.sched_getaffinity(0)
+        strange = sorted(set(self.options.cpus) - allowed)
+        if strange:
+            raise StartError(f"cpus: {strange} not among those we may use, {sorted(allowed)}")
+        self._cpus = self.options.cpus or tuple(sorted(allowed))
+        self._pinned = server.counter("children")
+
+    def child_init(self, child: Child) -> None:
+        os.sched_setaffinity(0, {self._cpus[child.slot % len(self._cpus)]})
+        self._pinned.add()

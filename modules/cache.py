@@ -1,0 +1,176 @@
+"""Module `cache`: keys and values that all children share, on lmdb, and that outlive the server."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import struct
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
+
+from msgspec import Meta
+
+from supervisor.child import Child
+from supervisor.config import Options
+from supervisor.log import log, pairs
+from supervisor.module import Module, Server
+from supervisor.scoreboard import wall_clock
+
+if TYPE_CHECKING:
+    import lmdb
+
+# A value is stored behind (expires, stamp): ns since 1970, 0 = never; and its place in the order of
+# writing, by which the oldest give way.
+_HEAD: Final = struct.Struct(">QQ")
+_STAMP: Final = struct.Struct(">Q")
+_PAGE: Final = resource.getpagesize()  # lmdb's own as well
+_OVERHEAD: Final = 4 * _PAGE  # what one entry may need beside its value: split pages of both tables
+_READERS: Final = 4096
+
+
+class CacheOptions(Options, frozen=True):
+    """`path`: the directory of the database, made if missing. `size`: bytes that keys and values
+    may take; the file may become twice as large.
+    """
+
+    path: str
+    size: Annotated[int, Meta(ge=262_144)] = 67_108_864
+
+
+class Cache(Module):
+    """A key-value cache common to all children, kept on disk.
+
+    `get`, `put` with a time to live, `delete`. When it is full, what was written first goes.
+
+    Each child opens the database after the fork; what was put is on disk once `destroy` is done.
+    """
+
+    Options: ClassVar[type[Options]] = CacheOptions
+    needs: ClassVar[Mapping[str, str]] = {"lmdb": "cache"}
+
+    def init(self, server: Server) -> None:
+        """Open it once, so that a damaged file or a missing right is a start failure; and close
+        it: an open database must not cross a fork.
+        """
+        self._path = Path(self.options.path).absolute()
+        self._path.mkdir(mode=0o750, parents=True, exist_ok=True)
+        self._open().close()
+        self._hits, self._misses = server.counter("hits"), server.counter("misses")
+        self._puts, self._evicted = server.counter("puts"), server.counter("evicted")
+
+    def child_init(self, child: Child) -> None:
+        self._use()
+
+    def child_exit(self, child: Child) -> None:
+        self._database.close()
+
+    def destroy(self) -> None:
+        """Children are gone: free what dead readers hold, and write all to disk."""
+        database = self._open()
+        with contextlib.closing(database):
+            stale = database.reader_check()
+            database.sync(True)
+            entries = database.stat()["entries"]
+        log.debug("cache synced %s", pairs(path=self._path, entries=entries, stale_readers=stale))
+
+    def get(self, key: str | bytes) -> bytes | None:
+        """The value of `key`; None when there is none, or it has expired."""
+        with self._database.begin(db=self._values) as transaction:
+            stored = transaction.get(_key(key))
+        if stored is None or _has_expired(stored, wall_clock()):
+            self._misses.add()
+            return None
+        self._hits.add()
+        return stored[_HEAD.size :]
+
+    def put(self, key: str | bytes, value: bytes, ttl: float | None = None) -> bool:
+        """Store `value`, for `ttl` seconds if given. False when it is too large for the cache.
+
+        Raises ValueError for a key that is empty or longer than 511 bytes.
+        """
+        now = wall_clock()
+        need = len(value) + _OVERHEAD
+        if need > self.options.size:
+            return False
+        expires = 0 if ttl is None else now + int(ttl * 1e9)
+        with self._writing() as transaction:
+            self._forget(transaction, _key(key))
+            self._make_room(transaction, need)
+            stamp = self._next_stamp(transaction, now)
+            transaction.put(_key(key), _HEAD.pack(expires, stamp) + value, db=self._values)
+            transaction.put(_STAMP.pack(stamp), _key(key), db=self._ages)
+        self._puts.add()
+        return True
+
+    def delete(self, key: str | bytes) -> bool:
+        """Remove `key`; False when it was not there."""
+        with self._writing() as transaction:
+            return self._forget(transaction, _key(key))
+
+    def sync(self) -> None:
+        """Write everything to disk now."""
+        self._database.sync(True)
+
+    def _use(self) -> None:
+        self._database = self._open()
+        self._values = self._database.open_db(b"values")
+        self._ages = self._database.open_db(b"ages")
+
+    def _open(self) -> lmdb.Environment:
+        """No sync at each commit: the kernel keeps what a killed process wrote; only a machine that
+        stops loses what came after the last sync, and lmdb's order of writes keeps it whole.
+        """
+        import lmdb
+
+        return lmdb.open(
+            str(self._path),
+            map_size=2 * self.options.size + 256 * _PAGE,
+            max_dbs=2,
+            max_readers=_READERS,
+            sync=False,
+            mode=0o640,
+        )
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[Any]:
+        with self._database.begin(write=True) as transaction:
+            yield transaction
+
+    def _forget(self, transaction: Any, key: bytes) -> bool:
+        stored: bytes | None = transaction.pop(key, db=self._values)
+        if stored is None:
+            return False
+        transaction.delete(_STAMP.pack(_HEAD.unpack_from(stored)[1]), db=self._ages)
+        return True
+
+    def _make_room(self, transaction: Any, need: int) -> None:
+        """Let the oldest go until `need` bytes are free."""
+        with transaction.cursor(db=self._ages) as ages:
+            while self._used(transaction) + need > self.options.size and ages.first():
+                self._forget(transaction, ages.value())
+                self._evicted.add()
+
+    def _used(self, transaction: Any) -> int:
+        kinds = ("branch_pages", "leaf_pages", "overflow_pages")
+        tables = [transaction.stat(table) for table in (self._values, self._ages)]
+        pages: int = sum(table[kind] for table in tables for kind in kinds)
+        return pages * _PAGE
+
+    def _next_stamp(self, transaction: Any, now: int) -> int:
+        """After every other one, also when the clock was set back."""
+        with transaction.cursor(db=self._ages) as ages:
+            last: int = _STAMP.unpack(ages.key())[0] if ages.last() else 0
+        return max(now, last + 1)
+
+
+def _key(key: str | bytes) -> bytes:
+    data = key.encode() if isinstance(key, str) else key
+    if not 0 < len(data) <= 511:
+        raise ValueError(f"a key has 1 to 511 bytes, not {len(data)}")
+    return data
+
+
+def _has_expired(stored: bytes, now: int) -> bool:
+    expires: int = _HEAD.unpack_from(stored)[0]
+    return 0 < expires <= now

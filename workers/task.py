@@ -1,0 +1,65 @@
+"""Type `task`: a user's function as a child, once or at a fixed rate."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from typing import Any, ClassVar, Literal
+
+from supervisor.child import Child
+from supervisor.config import Options, Seconds
+from supervisor.registry import load_object
+from supervisor.worker import Worker
+
+
+class TaskOptions(Options, frozen=True):
+    """`run`: `package.module:function`, called with the child. `every`: s from one start to the
+    next, 0 = once. `jitter`: s, the most by which a start is put off at random.
+
+    `on_error`: "die" = an exception is the child's death, "count" = an error of that run.
+    """
+
+    run: str
+    every: Seconds = 0.0
+    jitter: Seconds = 0.0
+    on_error: Literal["die", "count"] = "die"
+
+
+class Task(Worker):
+    """Calls `run(child)`, once or periodically; each run is one request in the statistics."""
+
+    Options: ClassVar[type[Options]] = TaskOptions
+    schemes: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, options: Any) -> None:
+        super().__init__(options)
+        self.may_finish = options.every == 0.0
+
+    def preload(self) -> None:
+        self._function = load_object(self.options.run, "run")
+
+    def run(self, child: Child) -> None:
+        options = self.options
+        started = time.monotonic()
+        due = started
+        while True:
+            child.sleep(due + random.uniform(0.0, options.jitter) - time.monotonic())
+            self._run_once(child)
+            if not options.every:
+                return
+            due = next_start(started, options.every, time.monotonic())
+
+    def _run_once(self, child: Child) -> None:
+        try:
+            with child.request(self.options.run):
+                self._function(child)
+        except (Exception, SystemExit) as error:
+            if self.options.on_error == "die":
+                raise
+            child.log.error("task failed run=%s", self.options.run, exc_info=error)
+
+
+def next_start(started: float, every: float, now: float) -> float:
+    """The next multiple of `every` since `started`; those that a long run missed are left out."""
+    return started + (math.floor((now - started) / every) + 1) * every
