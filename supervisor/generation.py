@@ -289,7 +289,7 @@ class Generation:
             if self._waiting and self._cause is None and time.monotonic() >= start_by:
                 self._dump_late()
         self._readiness.complete()
-        if self._cause is not None:
+        if self._waiting and self._cause is not None:
             return _as_start_failure(self._cause)
         return None
 
@@ -358,18 +358,21 @@ class Generation:
         self._frame.signals.wait(timeout, *self._readiness.descriptors())
         taken = self._frame.signals.take()
         self._cause = self._cause or signal_cause(taken)
+        self._note_ready()  # before the dead are taken off: who has finished was ready
         if signal.SIGCHLD in taken:
             for death in process.reap():
                 if death.pid in self._alive:
                     self._bury(death)
         if signal.SIGUSR1 in taken:
             self._print_statistics()
+        return taken
+
+    def _note_ready(self) -> None:
         pids = {slot.number: pid for pid, slot in self._alive.items()}
         told = self._readiness.take(pids)
         if self._cause is None:
             for number in told:
                 self._become_ready(self._slots[number])
-        return taken
 
     def _print_statistics(self) -> None:
         log.info("statistics\n%s", stats.table(stats.picture(self._board.snapshot())))
