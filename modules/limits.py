@@ -13,7 +13,7 @@ from supervisor.errors import StartError
 from supervisor.log import log, pairs
 from supervisor.module import Module, Server
 
-Limit = Annotated[int, Meta(ge=-1, lt=2**63)]
+Limit = Annotated[int, Meta(ge=-1, le=2**62)]
 
 _AS_IT_IS: Final = -1
 

@@ -45,7 +45,7 @@ def grip(server, pid):
 @pytest.mark.skipif(not shutil.which("node"), reason="needs node (Debian: nodejs)")
 def test_a_node_server_serves_on_the_inherited_socket(serve):
     """Two node processes share descriptor 3; the program is the child itself."""
-    command = ["node", str(PROGRAMS / "server.js")]
+    command = ["node", str(PROGRAMS.parents[1] / "conf/examples/server.js"), "{fd}"]
     server = serve(program(command=command, children=2))
     assert int(get(server).split()[1]) in server.children().values()
     assert server.stop() == -signal.SIGTERM
