@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import resource
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
 
@@ -27,11 +27,14 @@ _STAMP: Final = struct.Struct(">Q")
 _PAGE: Final = resource.getpagesize()  # lmdb's own as well
 _OVERHEAD: Final = 4 * _PAGE  # what one entry may need beside its value: split pages of both tables
 _READERS: Final = 4096
+# The file's bound. A reader that the scheduler takes off its CPU keeps all pages from being used
+# again meanwhile, and writers go on into new ones.
+_ROOM: Final = 67_108_864  # bytes, and 4 times the size
 
 
 class CacheOptions(Options, frozen=True):
     """`path`: the directory of the database, made if missing. `size`: bytes that keys and values
-    may take; the file may become twice as large.
+    may take; the file grows beyond it where many write at once.
     """
 
     path: str
@@ -58,6 +61,7 @@ class Cache(Module):
         self._open().close()
         self._hits, self._misses = server.counter("hits"), server.counter("misses")
         self._puts, self._evicted = server.counter("puts"), server.counter("evicted")
+        self._refused = server.counter("refused")
 
     def child_init(self, child: Child) -> None:
         self._use()
@@ -85,27 +89,27 @@ class Cache(Module):
         return stored[_HEAD.size :]
 
     def put(self, key: str | bytes, value: bytes, ttl: float | None = None) -> bool:
-        """Store `value`, for `ttl` seconds if given. False when it is too large for the cache.
+        """Store `value`, for `ttl` seconds if given. False when it does not fit: what was there
+        before stays.
 
         Raises ValueError for a key that is empty or longer than 511 bytes.
         """
+        import lmdb
+
         now = wall_clock()
-        need = len(value) + _OVERHEAD
-        if need > self.options.size:
-            return False
         expires = 0 if ttl is None else now + int(ttl * 1e9)
-        with self._writing() as transaction:
-            self._forget(transaction, _key(key))
-            self._make_room(transaction, need)
-            stamp = self._next_stamp(transaction, now)
-            transaction.put(_key(key), _HEAD.pack(expires, stamp) + value, db=self._values)
-            transaction.put(_STAMP.pack(stamp), _key(key), db=self._ages)
-        self._puts.add()
-        return True
+        try:
+            stored: bool = len(value) + _OVERHEAD <= self.options.size
+            if stored:
+                self._store(_key(key), value, now, expires)
+        except lmdb.MapFullError:
+            stored = False
+        (self._puts if stored else self._refused).add()
+        return stored
 
     def delete(self, key: str | bytes) -> bool:
         """Remove `key`; False when it was not there."""
-        with self._writing() as transaction:
+        with self._database.begin(write=True) as transaction:
             return self._forget(transaction, _key(key))
 
     def sync(self) -> None:
@@ -125,17 +129,20 @@ class Cache(Module):
 
         return lmdb.open(
             str(self._path),
-            map_size=2 * self.options.size + 256 * _PAGE,
+            map_size=4 * self.options.size + _ROOM,
             max_dbs=2,
             max_readers=_READERS,
             sync=False,
             mode=0o640,
         )
 
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[Any]:
+    def _store(self, key: bytes, value: bytes, now: int, expires: int) -> None:
         with self._database.begin(write=True) as transaction:
-            yield transaction
+            self._forget(transaction, key)
+            self._make_room(transaction, len(value) + _OVERHEAD)
+            stamp = self._next_stamp(transaction, now)
+            transaction.put(key, _HEAD.pack(expires, stamp) + value, db=self._values)
+            transaction.put(_STAMP.pack(stamp), key, db=self._ages)
 
     def _forget(self, transaction: Any, key: bytes) -> bool:
         stored: bytes | None = transaction.pop(key, db=self._values)
