@@ -27,6 +27,7 @@ from supervisor.registry import Loaded, LoadedSection, describe
 from supervisor.resources import Resources, RuntimeDirectory, clear_journal, journal_of, remove
 from supervisor.scoreboard import (
     ACTIVE,
+    H_DESCRIPTION,
     H_DOOR,
     H_FORCED,
     READY_AT,
@@ -481,6 +482,8 @@ class Generation:
         self._sweep(self._helpers)
 
     def _log_last_statistics(self) -> None:
+        if not self._board.words[H_DESCRIPTION]:
+            return  # it ended before there was anything to count
         totals = stats.totals(self._board.snapshot())
         killed = self._board.words[H_FORCED] or None
         facts = pairs(requests=totals["requests"], errors=totals["errors"], killed=killed)
