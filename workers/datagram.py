@@ -7,7 +7,7 @@ import socket
 import struct
 from typing import Any, ClassVar, Final
 
-from supervisor.child import Child
+from supervisor.child import Child, Request
 from supervisor.config import Options
 from supervisor.registry import load_object
 from supervisor.worker import Worker
@@ -44,44 +44,53 @@ class Udp(Worker):
         everywhere = [one for one in child.listeners if one.address.host in _EVERYWHERE]
         for listener in everywhere:
             _ask_for_destination(listener.socket)
+        # One of each for all datagrams: a fresh one each time shows in the rate.
+        buffer, request = bytearray(_LARGEST), child.request()
         for listener in child.wait():
-            if listener in everywhere:
-                self._drain_everywhere(child, listener.socket)
-            else:
-                self._drain(child, listener.socket)
+            drain = self._drain_everywhere if listener in everywhere else self._drain
+            drain(child, listener.socket, memoryview(buffer), request)
 
-    def _drain(self, child: Child, sock: socket.socket) -> None:
+    def _drain(
+        self, child: Child, sock: socket.socket, buffer: memoryview, request: Request
+    ) -> None:
         """Answer what is there, until nothing is or we are told to stop."""
         while not child.stopping:
             try:
-                data, address = sock.recvfrom(_LARGEST)
+                size, address = sock.recvfrom_into(buffer)
             except BlockingIOError:
                 return
-            self._answer(child, sock, data, address, None)
+            try:
+                with request:
+                    answer = self._reply(bytes(buffer[:size]), address)
+                    if answer is not None:
+                        _send(sock, answer, address)
+            except (Exception, SystemExit) as error:
+                _log_failure(child, address, error)
 
-    def _drain_everywhere(self, child: Child, sock: socket.socket) -> None:
+    def _drain_everywhere(
+        self, child: Child, sock: socket.socket, buffer: memoryview, request: Request
+    ) -> None:
         """As `_drain`; each answer leaves from the address that was asked."""
         while not child.stopping:
             try:
-                data, ancillary, _, address = sock.recvmsg(_LARGEST, _PKTINFO_SPACE)
+                size, ancillary, _, address = sock.recvmsg_into([buffer], _PKTINFO_SPACE)
             except BlockingIOError:
                 return
-            self._answer(child, sock, data, address, [_source(item) for item in ancillary])
-
-    def _answer(
-        self, child: Child, sock: socket.socket, data: bytes, address: Any, source: Ancillary | None
-    ) -> None:
-        """One datagram is one request; whatever the handler raises is an error of that request."""
-        try:
-            with child.request():
-                answer = self._reply(data, address)
-                if answer is not None:
-                    _send(sock, answer, address, source)
-        except (Exception, SystemExit) as error:
-            child.log.error("request failed peer=%s", address, exc_info=error)
+            try:
+                with request:
+                    answer = self._reply(bytes(buffer[:size]), address)
+                    if answer is not None:
+                        _send(sock, answer, address, [_source(item) for item in ancillary])
+            except (Exception, SystemExit) as error:
+                _log_failure(child, address, error)
 
 
-def _send(sock: socket.socket, data: bytes, address: Any, source: Ancillary | None) -> None:
+def _log_failure(child: Child, address: Any, error: BaseException) -> None:
+    """Whatever the handler raises is an error of that one datagram."""
+    child.log.error("request failed peer=%s", address, exc_info=error)
+
+
+def _send(sock: socket.socket, data: bytes, address: Any, source: Ancillary | None = None) -> None:
     """Send one datagram, from `source` if given. Raises TimeoutError if the buffer stays full."""
     while True:
         try:
