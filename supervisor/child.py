@@ -110,7 +110,7 @@ class Child:
         self._stop_signal: signal.Signals | None = None
         self._stop_by = 0.0
         self._request_timeout = place.request_timeout
-        self._in_hand: dict[Request, None] = {}
+        self._in_hand: dict[Request | Burst, None] = {}
         self._printing = False
         self._initialised: list[Module] = []
         self._resources: Resources | None = None
@@ -174,6 +174,12 @@ class Child:
         An exception that leaves it counts as an error of that request.
         """
         return Request(self, name)
+
+    def burst(self) -> Burst:
+        """Context of requests that follow each other at once, one in hand at a time: cheaper than a
+        `request` for each. Call `done` after each.
+        """
+        return Burst(self)
 
     def counter(self, name: str) -> Counter:
         """A counter declared before the fork, `module.name` or the own section's `name`. Raises
@@ -282,7 +288,7 @@ class Child:
 
     # Requests.
 
-    def _begin(self, request: Request, now: int) -> None:
+    def _begin(self, request: Request | Burst, now: int) -> None:
         words, base = self._words, self._base
         in_hand = self._in_hand
         in_hand[request] = None
@@ -295,6 +301,10 @@ class Child:
                 signals.set_timer(self._nearest(now / 1e9))
 
     def _end(self, request: Request, failed: bool, now: int) -> None:
+        self._let_go(request, now)
+        self._account(now - request.begun, failed)
+
+    def _let_go(self, request: Request | Burst, now: int) -> None:
         words, base = self._words, self._base
         in_hand = self._in_hand
         del in_hand[request]
@@ -305,7 +315,9 @@ class Child:
                 words[base + STATE] = (now & ~7) | 2
         if self._request_timeout:
             signals.set_timer(self._nearest(now / 1e9))
-        elapsed = now - request.begun
+
+    def _account(self, elapsed: int, failed: bool) -> None:
+        words, base = self._words, self._base
         words[base + REQUESTS] += 1
         if failed:
             words[base + ERRORS] += 1
@@ -480,3 +492,29 @@ class Request:
         self._child._end(self, failed, time.monotonic_ns())
         if self._name:
             self._child._set_text("")
+
+
+class Burst:
+    """Requests one after another, as a context: the child is busy from the first to the last."""
+
+    __slots__ = ("_child", "begun")
+
+    def __init__(self, child: Child) -> None:
+        self._child = child
+        self.begun = 0  # monotonic ns, of the one in hand
+
+    def __enter__(self) -> Burst:
+        self.begun = now = time.monotonic_ns()
+        self._child._begin(self, now)
+        return self
+
+    def done(self, failed: bool) -> None:
+        """The one in hand is answered, or has failed; what follows is the next."""
+        child, begun = self._child, self.begun
+        self.begun = now = time.monotonic_ns()
+        child._account(now - begun, failed)
+        if child._request_timeout:
+            child._arm()
+
+    def __exit__(self, *_: object) -> None:
+        self._child._let_go(self, time.monotonic_ns())

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 import struct
+from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar, Final
 
-from supervisor.child import Child, Request
+from supervisor.child import Child
 from supervisor.config import Options
 from supervisor.registry import load_object
 from supervisor.worker import Worker
@@ -20,6 +23,7 @@ _IPV6_PKTINFO: Final = 50
 _PKTINFO_SPACE: Final = socket.CMSG_SPACE(20)
 
 Ancillary = list[tuple[int, int, bytes]]
+Datagram = tuple[bytes, Any, Ancillary | None]  # data, peer, and where its answer leaves from
 
 
 class DatagramOptions(Options, frozen=True):
@@ -44,53 +48,50 @@ class Udp(Worker):
         everywhere = [one for one in child.listeners if one.address.host in _EVERYWHERE]
         for listener in everywhere:
             _ask_for_destination(listener.socket)
-        # One of each for all datagrams: a fresh one each time shows in the rate.
-        buffer, request = bytearray(_LARGEST), child.request()
+        buffer = memoryview(bytearray(_LARGEST))
         for listener in child.wait():
-            drain = self._drain_everywhere if listener in everywhere else self._drain
-            drain(child, listener.socket, memoryview(buffer), request)
+            receive = partial(
+                _receive_told if listener in everywhere else _receive, listener.socket, buffer
+            )
+            self._drain(child, listener.socket, receive)
 
-    def _drain(
-        self, child: Child, sock: socket.socket, buffer: memoryview, request: Request
-    ) -> None:
+    def _drain(self, child: Child, sock: socket.socket, receive: Callable[[], Datagram]) -> None:
         """Answer what is there, until nothing is or we are told to stop."""
-        while not child.stopping:
-            try:
-                size, address = sock.recvfrom_into(buffer)
-            except BlockingIOError:
-                return
-            try:
-                with request:
-                    answer = self._reply(bytes(buffer[:size]), address)
-                    if answer is not None:
-                        _send(sock, answer, address)
-            except (Exception, SystemExit) as error:
-                _log_failure(child, address, error)
+        with contextlib.suppress(BlockingIOError):
+            datagram = receive()
+            with child.burst() as burst:
+                while True:
+                    burst.done(self._fails(child, sock, *datagram))
+                    if child.stopping:
+                        return
+                    datagram = receive()
 
-    def _drain_everywhere(
-        self, child: Child, sock: socket.socket, buffer: memoryview, request: Request
-    ) -> None:
-        """As `_drain`; each answer leaves from the address that was asked."""
-        while not child.stopping:
-            try:
-                size, ancillary, _, address = sock.recvmsg_into([buffer], _PKTINFO_SPACE)
-            except BlockingIOError:
-                return
-            try:
-                with request:
-                    answer = self._reply(bytes(buffer[:size]), address)
-                    if answer is not None:
-                        _send(sock, answer, address, [_source(item) for item in ancillary])
-            except (Exception, SystemExit) as error:
-                _log_failure(child, address, error)
+    def _fails(
+        self, child: Child, sock: socket.socket, data: bytes, address: Any, source: Ancillary | None
+    ) -> bool:
+        """Answer one datagram, which is one request; whatever the handler raises is its error."""
+        try:
+            answer = self._reply(data, address)
+            if answer is not None:
+                _send(sock, answer, address, source)
+        except (Exception, SystemExit) as error:
+            child.log.error("request failed peer=%s", address, exc_info=error)
+            return True
+        return False
 
 
-def _log_failure(child: Child, address: Any, error: BaseException) -> None:
-    """Whatever the handler raises is an error of that one datagram."""
-    child.log.error("request failed peer=%s", address, exc_info=error)
+def _receive(sock: socket.socket, buffer: memoryview) -> Datagram:
+    size, address = sock.recvfrom_into(buffer)
+    return bytes(buffer[:size]), address, None
 
 
-def _send(sock: socket.socket, data: bytes, address: Any, source: Ancillary | None = None) -> None:
+def _receive_told(sock: socket.socket, buffer: memoryview) -> Datagram:
+    """As `_receive`, with the address that was asked: the answer leaves from there."""
+    size, ancillary, _, address = sock.recvmsg_into([buffer], _PKTINFO_SPACE)
+    return bytes(buffer[:size]), address, [_source(item) for item in ancillary]
+
+
+def _send(sock: socket.socket, data: bytes, address: Any, source: Ancillary | None) -> None:
     """Send one datagram, from `source` if given. Raises TimeoutError if the buffer stays full."""
     while True:
         try:
