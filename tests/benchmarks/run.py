@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import cost, lifecycle, load, steady
+from tests.benchmarks import cost, datagrams, lifecycle, load, programs, steady
 from tests.benchmarks.figures import Outcome, Skipped, table
 from tests.benchmarks.servers import Contender, ServerDied, floor, ours
 
@@ -27,6 +27,8 @@ MEASURES: dict[str, Measure] = {
         lifecycle.crash(children=4, rounds=9),
         lifecycle.crash(children=128, rounds=9),
     ],
+    "datagrams": lambda _a, _b: datagrams.datagrams(children=2, rounds=20),
+    "programs": lambda _a, _b: programs.programs(children=64, rounds=9),
     "statistics": lambda _a, _b: cost.statistics(rounds=40),
 }
 
