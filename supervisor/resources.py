@@ -18,6 +18,7 @@ from typing import Final
 from supervisor.errors import AlreadyRunning, NoPermission, SupervisorError, SystemFailure
 from supervisor.listeners import clear_stale
 from supervisor.log import log, pairs
+from supervisor.privileges import acting_as
 
 _FLOCK: Final = "hhqqi"  # struct flock of fcntl(2): type, whence, start, length, pid
 
@@ -54,15 +55,12 @@ class Resources:
 
     def use_journal(self, journal: Path) -> None:
         """Remove what the journal of a killed predecessor names, then write into it from now on."""
-        for kind, path in _entries(journal):
-            if kind == "socket":
-                with contextlib.suppress(SupervisorError, OSError):
-                    clear_stale(str(path))
-            elif os.path.lexists(path):
-                log.warning("stale path removed %s", pairs(path=path))
-                remove(path)
+        with contextlib.suppress(FileNotFoundError):
+            with _rights_of_owner(journal):
+                _obey(journal)
+            journal.unlink()
         self._journal = journal
-        journal.write_bytes(b"")
+        journal.touch(exist_ok=False)
 
     def mark(self) -> int:
         """A place to release down to."""
@@ -76,6 +74,27 @@ class Resources:
                 release()
             except Exception as error:
                 log.warning("cannot release %s", pairs(what=what, error=str(error)))
+
+
+def _rights_of_owner(journal: Path) -> contextlib.AbstractContextManager[None]:
+    """The rights under which a journal is obeyed: whoever wrote it must not remove root's files by
+    it.
+    """
+    facts = journal.lstat()
+    if os.geteuid() != 0 or facts.st_uid == 0:
+        return contextlib.nullcontext()
+    return acting_as(facts.st_uid, facts.st_gid)
+
+
+def _obey(journal: Path) -> None:
+    for kind, path in _entries(journal):
+        if kind == "socket":
+            with contextlib.suppress(SupervisorError, OSError):
+                clear_stale(str(path))
+        elif os.path.lexists(path):
+            log.warning("stale path removed %s", pairs(path=path))
+            with contextlib.suppress(PermissionError):
+                remove(path)
 
 
 def remove(path: Path) -> None:
@@ -121,13 +140,15 @@ class RuntimeDirectory:
         self.temporary = path / "tmp"
         self.journal = path / "paths"
         self.descriptor = -1  # of the lock, while it is ours
+        self.made = False  # it did not exist before us
 
-    def acquire(self, resources: Resources) -> None:
+    def acquire(self, resources: Resources, heir: int | None = None) -> None:
         """Make the directory ours, lock it, and clear what a dead server left in it.
 
-        Raises AlreadyRunning (naming the pid) and NoPermission.
+        It may also belong to the uid `heir`, to whom a server before us gave it. Raises
+        AlreadyRunning (naming the pid) and NoPermission.
         """
-        made = self._make()
+        made = self.made = self._make(heir)
         try:
             self.descriptor = self._lock()
         except NoPermission:
@@ -135,14 +156,28 @@ class RuntimeDirectory:
                 self.path.rmdir()
             raise
         resources.add("lock", lambda: self._release(made))
-        self._clear()
         try:
+            self._take_back()
+            self._clear()
             resources.use_journal(self.journal)
             write_atomically(self.pid_file, b"%d\n" % os.getpid())
         except OSError as error:
             raise NoPermission(f"{self.path}: cannot write: {error.strerror}") from None
 
-    def _make(self) -> bool:
+    def give_to(self, uid: int, gid: int) -> None:
+        """Let another user own the directory and what is in it; before we become that user."""
+        for path in (self.path, *self.path.iterdir()):
+            os.chown(path, uid, gid, follow_symlinks=False)
+
+    def _take_back(self) -> None:
+        """Be its owner before a path in it is trusted: its last one must not put a link in our
+        way.
+        """
+        if self.path.lstat().st_uid != os.geteuid():
+            os.chown(self.path, os.geteuid(), os.getegid(), follow_symlinks=False)
+            self.path.chmod(0o755)
+
+    def _make(self, heir: int | None) -> bool:
         try:
             self.path.mkdir(mode=0o755)
             return True
@@ -150,7 +185,7 @@ class RuntimeDirectory:
             facts = self.path.lstat()
             if not stat.S_ISDIR(facts.st_mode):
                 raise NoPermission(f"{self.path}: is not a directory") from None
-            if facts.st_uid != os.geteuid():
+            if facts.st_uid not in (os.geteuid(), heir):
                 raise NoPermission(
                     f"{self.path}: belongs to uid {facts.st_uid}, not to us; choose another "
                     "master.runtime_directory"
