@@ -108,7 +108,7 @@ class Master:
         self._resources.add("terminal", group.release)
         process.become_subreaper()
         config = self._config
-        self._notifier.status("starting", within=config.master.start_timeout + _MARGIN)
+        self._notifier.status("starting", config.master.start_timeout + _MARGIN)
         identity = privileges.wanted(config.master)
         runtime = RuntimeDirectory(
             runtime_directories(config.name, config.master.runtime_directory)[0]
@@ -153,7 +153,10 @@ class Master:
         remove.
         """
         if os.geteuid() == 0:
-            self._hand_over(identity, runtime, listeners)
+            try:
+                self._hand_over(identity, runtime, listeners)
+            except PermissionError as error:
+                raise privileges.refused(identity, error) from None
         privileges.become(identity)
         log.info("privileges dropped %s", pairs(user=identity.name or identity.uid))
         paths = [str(runtime.path)] if runtime.made else []
@@ -254,6 +257,7 @@ class Master:
             if told is not None:
                 self._notifier.stopping(f"stopping: {told.reason}")
                 return told
+            self._notifier.status("starting again", self._config.master.start_timeout + _MARGIN)
             start_by = time.monotonic() + self._config.master.start_timeout
 
     def _ends(self, cause: Cause, generation: Generation) -> bool:

@@ -88,6 +88,14 @@ def become(identity: Identity) -> None:
         os.environ.update(HOME=identity.home, USER=identity.name, LOGNAME=identity.name)
 
 
+def refused(identity: Identity, error: OSError) -> NoPermission:
+    """The error for a step on the way to `identity` that the system did not allow."""
+    return NoPermission(
+        f"master.user: cannot become {identity}: {error.strerror}; start as root, or leave "
+        "user and group to the service manager"
+    )
+
+
 def _change(identity: Identity) -> None:
     try:
         # Groups first: without root it is too late for them.
@@ -95,10 +103,7 @@ def _change(identity: Identity) -> None:
         os.setresgid(identity.gid, identity.gid, identity.gid)
         os.setresuid(identity.uid, identity.uid, identity.uid)
     except OSError as error:
-        raise NoPermission(
-            f"master.user: cannot become {identity}: {error.strerror}; start as root, or leave "
-            "user and group to the service manager"
-        ) from None
+        raise refused(identity, error) from None
     if not _is(identity) or set(os.getgroups()) != set(identity.groups) or _can_return(identity):
         raise NoPermission(f"master.user: {identity} was asked for but did not take")
     # The kernel forbids dumps to a process that changed its user, and hides its /proc from that

@@ -107,10 +107,15 @@ def remove(path: Path) -> None:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write beside and rename over: a reader sees the old file or the new one."""
+    """Write beside and rename over: a reader sees the old file or the new one.
+
+    Through no link that somebody has put there.
+    """
     beside = path.with_name(f".{path.name}.new")
     try:
-        beside.write_bytes(data)
+        beside.unlink(missing_ok=True)
+        with beside.open("xb") as file:
+            file.write(data)
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
