@@ -17,7 +17,7 @@ import struct
 from collections.abc import Mapping
 from typing import Final
 
-_SOCKET: Final = "/run/systemd/journal/socket"
+SOCKET: Final = "/run/systemd/journal/socket"
 _SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
 
 # syslog(3).
@@ -44,8 +44,8 @@ def encode(fields: Mapping[str, str]) -> bytes:
 class JournalSocket:
     """The way to journald. Children share the master's socket: the kernel tells who sent what."""
 
-    def __init__(self, path: str = _SOCKET) -> None:
-        self._path = path
+    def __init__(self, path: str = "") -> None:
+        self._path = path or SOCKET
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 
     def send(self, fields: Mapping[str, str]) -> None:

@@ -264,6 +264,7 @@ def adopt(inherited: Iterable[tuple[int, str]], wanted: Mapping[str, Sequence[Li
     claims: Claims = {}
     opened: list[socket.socket] = []
     problems: list[str] = []
+    opened: list[socket.socket] = []
     nameless: list[tuple[socket.socket, Address, str]] = []
     for descriptor, name in inherited:
         try:
@@ -274,6 +275,7 @@ def adopt(inherited: Iterable[tuple[int, str]], wanted: Mapping[str, Sequence[Li
             continue
         opened.append(sock)
         sock.set_inheritable(False)
+        opened.append(sock)
         entry = _claimed_by_address(address, wanted, claims)
         if entry is None:
             nameless.append((sock, address, name))
