@@ -262,7 +262,6 @@ def adopt(inherited: Iterable[tuple[int, str]], wanted: Mapping[str, Sequence[Li
     left.
     """
     claims: Claims = {}
-    opened: list[socket.socket] = []
     problems: list[str] = []
     opened: list[socket.socket] = []
     nameless: list[tuple[socket.socket, Address, str]] = []
@@ -273,7 +272,6 @@ def adopt(inherited: Iterable[tuple[int, str]], wanted: Mapping[str, Sequence[Li
         except OSError as error:
             problems.append(f"inherited descriptor {descriptor}: {error.strerror}")
             continue
-        opened.append(sock)
         sock.set_inheritable(False)
         opened.append(sock)
         entry = _claimed_by_address(address, wanted, claims)
