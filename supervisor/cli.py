@@ -181,6 +181,15 @@ def _enter(config: Config) -> Config:
     return config
 
 
+def _become_user(config: Config) -> None:
+    """As root, look at the user's code only with the rights that it will have."""
+    from supervisor import privileges
+
+    identity = privileges.wanted(config.master)
+    if identity is not None and os.geteuid() == 0:
+        privileges.become(identity)
+
+
 def _report_all(config: Config, problems: Problems) -> NoReturn:
     """The start fails anyway: look at the user's code too, so that all problems are told at
     once.
@@ -189,7 +198,7 @@ def _report_all(config: Config, problems: Problems) -> NoReturn:
 
     found = Problems(config.file)
     with contextlib.suppress(SupervisorError):
-        _enter(config)
+        _become_user(_enter(config))
         registry.load(config, found)
     problems.lines += [line for line in found.lines if line not in problems.lines]
     raise ConfigError(problems.lines)
@@ -200,14 +209,12 @@ def _report_all(config: Config, problems: Problems) -> NoReturn:
 @_set_option
 def check(file: Path | None, settings: tuple[str, ...]) -> None:
     """Check the configuration and import the code that it names, as start would."""
-    from supervisor import privileges, registry
+    from supervisor import registry
 
     config, problems = _read(file, settings)
     _check_names(config, problems)
     config = _enter(config)
-    identity = privileges.wanted(config.master)
-    if identity is not None and os.geteuid() == 0:
-        privileges.become(identity)
+    _become_user(config)
     loaded = registry.load(config, problems)
     problems.raise_if_any()
     children = sum(section.children for section in loaded.sections)

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import sysconfig
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -208,17 +208,13 @@ class Machine:
 
 
 def cgroup_processes(init: int, group: str) -> list[int]:
-    """Return the pids in a cgroup of the container, by what their own /proc says."""
+    """Return the pids in a cgroup of the container whose init this is: other containers run too."""
     found = []
-    for entry in Path("/proc").glob("[0-9]*/cgroup"):
+    namespace = os.readlink(f"/proc/{init}/ns/pid")
+    for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if any(line.endswith(group) for line in entry.read_text().splitlines()):
-                found.append(int(entry.parent.name))
+            is_inside = os.readlink(process / "ns/pid") == namespace
+            lines = (process / "cgroup").read_text().splitlines()
+            if is_inside and any(line.endswith(group) for line in lines):
+                found.append(int(process.name))
     return sorted(found)
-
-
-def commands(machine: Machine, *names: Sequence[str]) -> None:
-    """Run several commands inside, each of which must succeed."""
-    for name in names:
-        done = machine.run(*name)
-        assert done.returncode == 0, done.stderr

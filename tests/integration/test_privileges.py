@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness import supervisor
 from tests.integration.clients import connect, dial
-from tests.integration.configs import table, web
+from tests.integration.configs import table, web, write
 
 pytestmark = pytest.mark.root
 
@@ -191,3 +192,18 @@ def test_a_door_is_closed_without_privileges(serve, unprivileged):
 
 
 CANARY = table("workers.canary", type="jobs:Scripted", children=1)
+
+
+def test_check_imports_as_the_user(tmp_path):
+    """Code that a user may write is not run by root, neither to check nor to complain."""
+    said = tmp_path / "said"
+    said.touch()
+    os.chown(said, NOBODY.pw_uid, NOBODY.pw_gid)
+    (tmp_path / "theirs.py").write_text(
+        f"import os\nwith open({str(said)!r}, 'a') as file:\n    file.write(f'{{os.geteuid()}} ')\n"
+    )
+    master = {"user": "nobody", "preload": ["theirs"], "working_directory": str(tmp_path)}
+    for text, status in ((echo(), 0), (echo(colour="red"), 78)):
+        config = write(tmp_path, text, **master)
+        assert supervisor("check", "-c", str(config)).returncode == status
+    assert said.read_text() == f"{NOBODY.pw_uid} " * 2
