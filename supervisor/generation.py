@@ -469,6 +469,8 @@ class Generation:
         self._sweep(self._helpers)
 
     def _log_last_statistics(self) -> None:
+        if not self._board.is_published:
+            return  # no child was ever made
         totals = stats.totals(self._board.snapshot())
         killed = self._board.words[H_FORCED] or None
         facts = pairs(requests=totals["requests"], errors=totals["errors"], killed=killed)
