@@ -46,6 +46,7 @@ class Notifier:
 
     def __init__(self, environ: MutableMapping[str, str]) -> None:
         self._address = _address(environ.pop("NOTIFY_SOCKET", ""))
+        self._lost = False  # said once: it may be back before the next word
         self._socket: socket.socket | None = None
         if self._address:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -99,7 +100,10 @@ class Notifier:
         try:
             self._socket.sendto("\n".join(lines).encode(), self._address)
         except OSError as error:
-            log.warning("service manager unreachable %s", pairs(error=error.strerror or str(error)))
+            if not self._lost:
+                facts = pairs(error=error.strerror or str(error))
+                log.warning("service manager unreachable %s", facts)
+            self._lost = True
 
 
 def _address(text: str) -> str:
