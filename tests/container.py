@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import select
 import shutil
 import signal
 import socket
@@ -45,6 +46,10 @@ Requires=dbus.service
 After=dbus.service
 AllowIsolate=yes
 """
+
+
+class NotBooted(Exception):
+    """systemd-nspawn cannot boot a container here; says why."""
 
 
 def why_not() -> str | None:
@@ -89,7 +94,6 @@ class Machine:
         address = directory / "notify"
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
             notified.bind(str(address))
-            notified.settimeout(DEADLINE)
             binds = [f"--bind-ro={source}:{target}" for source, target in BINDS.items()]
             self.nspawn = Program(
                 [
@@ -116,11 +120,16 @@ class Machine:
     def _await_boot(self, notified: socket.socket) -> int:
         """Wait until the container's systemd is ready; return the pid of its init."""
         facts = ""
-        while not ("READY=1" in facts and "X_NSPAWN_LEADER_PID=" in facts):
-            try:
+        ended = os.pidfd_open(self.nspawn.pid)
+        try:
+            while not ("READY=1" in facts and "X_NSPAWN_LEADER_PID=" in facts):
+                ready, _, _ = select.select([notified, ended], [], [], DEADLINE)
+                if notified not in ready:
+                    self.nspawn.close()
+                    raise NotBooted(f"{facts}{self.nspawn.log}".strip() or "no word of it")
                 facts += notified.recv(4096).decode() + "\n"
-            except TimeoutError:
-                raise AssertionError(f"not booted: {facts}\n{self.nspawn.log}") from None
+        finally:
+            os.close(ended)
         return int(re.findall(r"X_NSPAWN_LEADER_PID=(\d+)", facts)[0])
 
     def write(self, path: str, text: str) -> Path:

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.container import COMMAND, SOURCES, Machine, mounted, why_not
+from tests.container import COMMAND, SOURCES, Machine, NotBooted, mounted, why_not
 from tests.harness import DEADLINE, PROGRAMS
 from tests.integration.configs import table
 
@@ -40,7 +40,10 @@ def booted(directory):
             root = stack.enter_context(mounted(directory))
         except subprocess.CalledProcessError as error:
             pytest.skip(f"no overlay of / can be mounted: {error.stderr.strip()}")
-        machine = Machine(root, directory)
+        try:
+            machine = Machine(root, directory)
+        except NotBooted as error:
+            pytest.skip(f"systemd-nspawn cannot boot a container: {error}")
         stack.callback(machine.close)
         yield machine
 
