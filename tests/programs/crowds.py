@@ -6,7 +6,7 @@ import subprocess
 from typing import Any
 
 COUNT = 1000
-# A subshell that ends at once leaves its background job behind; the job waits for the end of a pipe.
+# A subshell that ends at once leaves its background job behind, which waits for a pipe to end.
 SCRIPT = f"exec 3<&0; i=0; while [ $i -lt {COUNT} ]; do (read x <&3 &); i=$((i + 1)); done"
 
 
