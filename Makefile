@@ -6,10 +6,10 @@ CONF   ?= conf/supervisor.toml
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint types check format cover bench clean
+.PHONY: help install run test test-systemd lint types check format cover bench clean
 
 help:  ## Show the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -23,6 +23,9 @@ run: install  ## Start the default server (CONF=FILE for another)
 
 test: install  ## Run the tests (ARGS="-k name" for some)
 	$(BIN)/pytest $(ARGS)
+
+test-systemd: install  ## Run the units on a real systemd in a container (root; apt: systemd-container)
+	$(BIN)/pytest -m systemd $(ARGS)
 
 lint: install  ## Check style
 	$(BIN)/ruff check .

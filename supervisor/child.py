@@ -237,6 +237,7 @@ class Child:
         elif not self._words[H_DOOR]:
             return
         for listener in self._ending_listeners():
+            listener.door_closed = True
             queue = select.poll()
             queue.register(listener.fileno(), select.POLLIN)
             while queue.poll(0):

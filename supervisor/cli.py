@@ -118,22 +118,23 @@ def _read(given: Path | None, settings: tuple[str, ...] = ()) -> tuple[Config, P
 @_config_option
 @_set_option
 @click.option("--dont-fork", is_flag=True, help="One process, for debugging: breakpoint() works.")
-def start(file: Path | None, settings: tuple[str, ...], dont_fork: bool) -> None:
+@click.option("--daemon", is_flag=True, help="Go to the background, once every child is ready.")
+def start(file: Path | None, settings: tuple[str, ...], dont_fork: bool, daemon: bool) -> None:
     """Start the server and stay in the foreground.
 
     Exit statuses: dies of TERM, INT, PIPE or PWR when told to; 0 all workers finished; 2 command
     line; 69 a listener cannot be bound; 70 a child died; 71 system call failed; 75 already running;
     76 start failure; 77 no permission; 78 configuration.
     """
-    from supervisor import process, registry, signals
+    from supervisor import process, signals
 
+    if daemon and dont_fork:
+        raise click.UsageError("--daemon and --dont-fork exclude each other")
     process.hold_standard_descriptors()
     if not signals.is_ignored(signal.SIGINT):
         signals.restore_default(signal.SIGINT)  # nothing is ours yet: Ctrl-C just ends
     config, problems = _read(file, settings)
-    registry.check_built_in(config, problems)
-    if problems.lines:
-        _report_all(config, problems)
+    _check_names(config, problems)
     config = _enter(config)
     try:
         log.configure(config.log.level, config.log.format, config.log.file)
@@ -141,8 +142,30 @@ def start(file: Path | None, settings: tuple[str, ...], dont_fork: bool) -> None
         raise ConfigError([f"{config.file}: log.file: {error.strerror}"]) from None
     from supervisor import master
 
+    if daemon:
+        _start_daemon(config)
     server = master.Master(config)
     master.leave(server.run_here() if dont_fork else server.run())
+
+
+def _start_daemon(config: Config) -> NoReturn:
+    from supervisor import daemon, master
+
+    if not config.log.file:
+        log.log.warning("log.file is empty: once the server is ready, nobody sees its log")
+    daemon.launch(
+        lambda launcher: master.leave(master.Master(config, launcher).run()), config.log.file
+    )
+
+
+def _check_names(config: Config, problems: Problems) -> None:
+    """Raise ConfigError for a name in the configuration that leads nowhere."""
+    from supervisor import privileges, registry
+
+    privileges.check(config.master, problems)
+    registry.check_built_in(config, problems)
+    if problems.lines:
+        _report_all(config, problems)
 
 
 def _enter(config: Config) -> Config:
@@ -158,6 +181,15 @@ def _enter(config: Config) -> Config:
     return config
 
 
+def _become_user(config: Config) -> None:
+    """As root, look at the user's code only with the rights that it will have."""
+    from supervisor import privileges
+
+    identity = privileges.wanted(config.master)
+    if identity is not None and os.geteuid() == 0:
+        privileges.become(identity)
+
+
 def _report_all(config: Config, problems: Problems) -> NoReturn:
     """The start fails anyway: look at the user's code too, so that all problems are told at
     once.
@@ -166,7 +198,7 @@ def _report_all(config: Config, problems: Problems) -> NoReturn:
 
     found = Problems(config.file)
     with contextlib.suppress(SupervisorError):
-        _enter(config)
+        _become_user(_enter(config))
         registry.load(config, found)
     problems.lines += [line for line in found.lines if line not in problems.lines]
     raise ConfigError(problems.lines)
@@ -180,10 +212,10 @@ def check(file: Path | None, settings: tuple[str, ...]) -> None:
     from supervisor import registry
 
     config, problems = _read(file, settings)
-    registry.check_built_in(config, problems)
-    if problems.lines:
-        _report_all(config, problems)
-    loaded = registry.load(_enter(config), problems)
+    _check_names(config, problems)
+    config = _enter(config)
+    _become_user(config)
+    loaded = registry.load(config, problems)
     problems.raise_if_any()
     children = sum(section.children for section in loaded.sections)
     listeners = sum(len(section.listen) for section in config.workers)
@@ -315,6 +347,26 @@ def types() -> None:
             for row in _option_lines(kind.Options):
                 click.echo(f"    {row}")
         click.echo("")
+
+
+@main.command()
+@_config_option
+@click.option("--no-socket", is_flag=True, help="The service alone: it binds its sockets itself.")
+@click.option("--command", type=click.Path(path_type=Path), help="Path of supervisor in the unit.")
+def unit(file: Path | None, no_socket: bool, command: Path | None) -> None:
+    """Print a systemd service and socket for this configuration.
+
+    Each begins with a comment that names its file, below /etc/systemd/system.
+    """
+    from supervisor import unit as units
+
+    config, problems = _read(file)
+    problems.raise_if_any()
+    sockets = None if no_socket else units.socket_unit(config)
+    command = command or units.own_command()
+    click.echo(units.service(config, command, with_socket=sockets is not None), nl=False)
+    if sockets is not None:
+        click.echo("\n" + sockets, nl=False)
 
 
 def _first_line(kind: type) -> str:

@@ -17,6 +17,7 @@ from supervisor import process, signals, stats
 from supervisor.child import Child, Place
 from supervisor.config import Config
 from supervisor.crash import Crash, cause_of, last_line, own_part
+from supervisor.daemon import Launcher
 from supervisor.errors import Exit, StartError, Stop, SupervisorError
 from supervisor.listeners import Listener
 from supervisor.log import log, pairs
@@ -27,7 +28,6 @@ from supervisor.registry import Loaded, LoadedSection, describe
 from supervisor.resources import Resources, RuntimeDirectory, clear_journal, journal_of, remove
 from supervisor.scoreboard import (
     ACTIVE,
-    H_DESCRIPTION,
     H_DOOR,
     H_FORCED,
     READY_AT,
@@ -38,6 +38,7 @@ from supervisor.scoreboard import (
     wall_clock,
 )
 from supervisor.signals import Action, SignalRecorder
+from supervisor.systemd import Notifier
 
 _BLACK_BOX_SIZE: Final = 65_536  # bytes read back, the last ones
 _SPARE_DESCRIPTORS: Final = 256  # beside the black boxes: listeners, locks, what modules open
@@ -84,6 +85,8 @@ class Frame(NamedTuple):
     started_at: int  # ns since 1970
     private: tuple[int, ...]  # descriptors that no child may keep
     strangers: frozenset[int]  # children of this process before it was ours
+    notifier: Notifier
+    launcher: Launcher | None  # who waits for readiness, under --daemon
 
 
 def signal_cause(taken: Iterable[signal.Signals]) -> Cause | None:
@@ -161,6 +164,7 @@ class Generation:
 
         def finish(cause: Cause) -> NoReturn:
             log.info("server stopping %s", pairs(reason=cause.reason))
+            self._frame.notifier.stopping(f"stopping: {cause.reason}")
             child.abandon()
             self._sweep(self._helpers)
             self._destroy_modules()
@@ -176,6 +180,7 @@ class Generation:
         self._board.begin_slot(slot.number)
         self._board.set_server_state(ServerState.RUNNING)
         log.info("server ready %s", pairs(name=place.server, pid=os.getpid(), children=0))
+        self._frame.notifier.ready("running: one process")
         code = child.live_here()
         text = _read_black_box(slot.black_box)
         if text:
@@ -276,6 +281,8 @@ class Generation:
 
     def _drop_foreign(self, slot: Slot) -> None:
         """In a child: close what belongs to the master or to the other children."""
+        if self._frame.launcher is not None:
+            self._frame.launcher.leave_streams()
         boxes = [other.black_box for other in self._slots]
         for descriptor in self._frame.private:
             os.close(descriptor)
@@ -305,6 +312,9 @@ class Generation:
             after=self.ready_at - self._begun,
         )
         log.info("server ready %s", facts)  # waited for by tests and scripts
+        self._frame.notifier.ready(f"running: {len(self._slots)} children")
+        if self._frame.launcher is not None:
+            self._frame.launcher.release()
 
     def _become_ready(self, slot: Slot) -> None:
         self._waiting.remove(slot.number)
@@ -356,7 +366,7 @@ class Generation:
 
     def _turn(self, timeout: float | None) -> list[signal.Signals]:
         """Wait once, take the signals, reap, report. The first reason to end becomes the cause."""
-        self._frame.signals.wait(timeout, *self._readiness.descriptors())
+        self._frame.notifier.wait(self._frame.signals, timeout, *self._readiness.descriptors())
         taken = self._frame.signals.take()
         self._cause = self._cause or signal_cause(taken)
         self._note_ready()  # before the dead are taken off: who has finished was ready
@@ -467,13 +477,17 @@ class Generation:
             self._close_door()
         frame = self._frame
         kill_at = time.monotonic() + frame.config.master.stop_timeout
+        self._tell_progress(kill_at, ends)
         if self._alive and frame.group.terminate(self._tell_others()):
             frame.signals.record(signal.SIGTERM)
         orders = 1 if cause.signum in _OPERATOR else 0
         killed = False
         while self._alive:
+            before = len(self._alive)
             taken = self._turn(None if killed else kill_at - time.monotonic())
             self._heed(taken, ends)
+            if len(self._alive) < before:
+                self._tell_progress(kill_at, ends)
             orders += sum(number in _OPERATOR for number in taken)
             if not killed and (orders >= 2 or time.monotonic() >= kill_at):
                 self._kill_rest("second-signal" if orders >= 2 else "stop-timeout")
@@ -482,8 +496,8 @@ class Generation:
         self._sweep(self._helpers)
 
     def _log_last_statistics(self) -> None:
-        if not self._board.words[H_DESCRIPTION]:
-            return  # it ended before there was anything to count
+        if not self._board.is_published:
+            return  # no child was ever made
         totals = stats.totals(self._board.snapshot())
         killed = self._board.words[H_FORCED] or None
         facts = pairs(requests=totals["requests"], errors=totals["errors"], killed=killed)
@@ -504,6 +518,14 @@ class Generation:
                 process.tell(pid, signal.SIGTERM)  # it may still be our code
         return rest
 
+    def _tell_progress(self, kill_at: float, ends: bool) -> None:
+        """Let the service manager wait as long as our own deadlines last; a restart's start too."""
+        master = self._frame.config.master
+        within = max(0.0, kill_at - time.monotonic()) + master.destroy_timeout + 2 * _GRACE
+        if not ends:
+            within += master.start_timeout
+        self._frame.notifier.status(f"stopping: {len(self._alive)} children left", within)
+
     def _heed(self, taken: list[signal.Signals], ends: bool) -> None:
         """Remember a termination that comes while we stop; it ends a server that meant to go on."""
         told = signal_cause(taken)
@@ -516,6 +538,7 @@ class Generation:
         """Nothing new comes in; the children serve what waits already. Inherited sockets outlive
         us.
         """
+        self._frame.notifier.stopping("stopping")
         for listeners in self._frame.listeners.values():
             for listener in listeners:
                 if not listener.inherited:

@@ -13,14 +13,13 @@ import pwd
 import socket
 import stat
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from supervisor.config import Address, Listen
 from supervisor.errors import ConfigError, ListenError, NoPermission
 from supervisor.log import log, pairs
 
-_FIRST_INHERITED: Final = 3  # sd_listen_fds(3)
 _SO_ATTACH_FILTER: Final = 26  # asm-generic/socket.h
 
 # Classic BPF on a TCP header: drop SYN without ACK, take all else (socket(7), linux/filter.h).
@@ -35,6 +34,13 @@ _DROP_SYN: Final = b"".join(
     )
 )
 
+# The least TTL (hop limit) that a packet must have: ip(7), ipv6(7), RFC 5082. With 255 the listener
+# hears nobody, in silence: no usual peer sends so much.
+_HOPS: Final = {
+    socket.AF_INET: (socket.IPPROTO_IP, 21),  # IP_MINTTL
+    socket.AF_INET6: (socket.IPPROTO_IPV6, 73),  # IPV6_MINHOPCOUNT
+}
+
 Peer = tuple[Any, ...] | str | bytes
 
 
@@ -48,6 +54,7 @@ class Listener:
         self.socket = sock
         self.address = address
         self.inherited = inherited
+        self.door_closed = False  # as far as this process knows
         self.more = False  # the last accept succeeded, so the queue may hold another
         self._file = os.lstat(address.path) if address.scheme == "unix" and not inherited else None
         self._family, self._type = sock.family, sock.type
@@ -75,6 +82,9 @@ class Listener:
         except (BlockingIOError, ConnectionAbortedError):
             return None
         self.more = True
+        if self.door_closed and self._family in _HOPS:
+            # It may have been half open when the door closed, and have inherited the demand.
+            accepted[0].setsockopt(*_HOPS[self._family], 0)
         return accepted
 
     def close_door(self) -> None:
@@ -84,24 +94,46 @@ class Listener:
         The peer's kernel repeats a dropped SYN a second later and finds the next instance. Any
         process that holds the socket may do this, any number of times.
         """
+        self.door_closed = True
         if self.address.scheme == "tcp":
-            program = ctypes.create_string_buffer(_DROP_SYN)
-            filters = len(_DROP_SYN) // 8
-            option = struct.pack("HxxxxxxP", filters, ctypes.addressof(program))
-            self.socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, option)
+            try:
+                self._drop_new_connections()
+            except PermissionError:  # some kernels keep filters on TCP to CAP_NET_ADMIN
+                self.socket.setsockopt(*_HOPS[self._family], 255)
         elif self.address.scheme == "unix":
             self._unlink()
+
+    def _drop_new_connections(self) -> None:
+        program = ctypes.create_string_buffer(_DROP_SYN)
+        filters = len(_DROP_SYN) // 8
+        option = struct.pack("HxxxxxxP", filters, ctypes.addressof(program))
+        self.socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, option)
 
     def release(self) -> None:
         """Close the socket and remove its file, if it has one of ours."""
         self._unlink()
         self.socket.close()
 
+    def give_to(self, uid: int, gid: int) -> None:
+        """Let another user own the socket file."""
+        if self._is_ours():
+            os.chown(self.address.path, uid, gid, follow_symlinks=False)
+
     def _unlink(self) -> None:
-        """Remove the socket file, unless another server has put its own there meanwhile."""
-        with contextlib.suppress(FileNotFoundError):
-            if self._file is not None and os.path.samestat(self._file, os.lstat(self.address.path)):
+        """Remove the socket file, unless another server has put its own there meanwhile.
+
+        Not ours to remove any more where privileges were dropped; boot has warned of that.
+        """
+        with contextlib.suppress(FileNotFoundError, PermissionError):
+            if self._is_ours():
                 os.unlink(self.address.path)
+
+    def _is_ours(self) -> bool:
+        """True while the path leads to the socket that we bound."""
+        with contextlib.suppress(FileNotFoundError):
+            if self._file is not None:
+                return os.path.samestat(self._file, os.lstat(self.address.path))
+        return False
 
 
 def open_listener(listen: Listen, backlog: int) -> Listener:
@@ -219,50 +251,75 @@ def _actual(address: Address, sock: socket.socket) -> Address:
     return Address(address.scheme, host=host, port=port)
 
 
-def adopt(environ: Mapping[str, str], wanted: Iterable[Listen]) -> dict[Listen, Listener]:
-    """Return the sockets of sd_listen_fds(3) by the entry that claims them: same family, type,
-    address.
+Claims = dict[tuple[str, int], Listener]  # by section and place in its `listen`
 
-    Raises ConfigError for a socket that no entry claims.
+
+def adopt(inherited: Iterable[tuple[int, str]], wanted: Mapping[str, Sequence[Listen]]) -> Claims:
+    """Return the inherited sockets by the entry that claims each: same family, type and address.
+
+    What no address claims goes, by the name that came with it (FileDescriptorName=), to the first
+    free entry with the same scheme in the section of that name. Raises ConfigError for what is
+    left.
     """
-    by_address = {listen.address: listen for listen in wanted}
-    adopted: dict[Listen, Listener] = {}
-    opened: list[socket.socket] = []
+    claims: Claims = {}
     problems: list[str] = []
-    for descriptor in inherited(environ):
+    opened: list[socket.socket] = []
+    nameless: list[tuple[socket.socket, Address, str]] = []
+    for descriptor, name in inherited:
         try:
             sock = socket.socket(fileno=descriptor)
             address = _address_of(sock)
         except OSError as error:
             problems.append(f"inherited descriptor {descriptor}: {error.strerror}")
             continue
+        sock.set_inheritable(False)
         opened.append(sock)
-        entry = next((by_address[known] for known in _spellings(address, by_address)), None)
+        entry = _claimed_by_address(address, wanted, claims)
         if entry is None:
-            problems.append(f"inherited socket {address}: no listen entry claims it")
+            nameless.append((sock, address, name))
         else:
-            sock.set_inheritable(False)
-            adopted[entry] = Listener(sock, address, inherited=True)
+            claims[entry] = Listener(sock, address, inherited=True)
+    for sock, address, name in nameless:
+        entry = _claimed_by_name(address, name, wanted, claims)
+        if entry is None:
+            named = f" (name {name!r})" if name else ""
+            problems.append(f"inherited socket {address}{named}: no listen entry claims it")
+        else:
+            claims[entry] = Listener(sock, address, inherited=True)
     if problems:
         for sock in opened:
             sock.close()
         raise ConfigError(problems)
-    return adopted
+    return claims
 
 
-def inherited(environ: Mapping[str, str]) -> range:
-    """The descriptors passed to this very process by LISTEN_PID and LISTEN_FDS."""
-    try:
-        if int(environ.get("LISTEN_PID", "")) != os.getpid():
-            return range(0)
-        return range(_FIRST_INHERITED, _FIRST_INHERITED + int(environ.get("LISTEN_FDS", "")))
-    except ValueError:
-        return range(0)
+def _claimed_by_address(
+    address: Address, wanted: Mapping[str, Sequence[Listen]], claims: Claims
+) -> tuple[str, int] | None:
+    for section, entries in wanted.items():
+        for index, listen in enumerate(entries):
+            if (section, index) not in claims and _means(listen.address, address):
+                return section, index
+    return None
+
+
+def _claimed_by_name(
+    address: Address, name: str, wanted: Mapping[str, Sequence[Listen]], claims: Claims
+) -> tuple[str, int] | None:
+    section = name.removesuffix(".socket")  # systemd's own default is the name of the unit
+    for index, listen in enumerate(wanted.get(section, ())):
+        if (section, index) not in claims and listen.address.scheme == address.scheme:
+            return section, index
+    return None
 
 
 def _address_of(sock: socket.socket) -> Address:
     """The listen address of any socket. Raises OSError for what is none of ours."""
     name = sock.getsockname()
+    if sock.type == socket.SOCK_STREAM and not sock.getsockopt(
+        socket.SOL_SOCKET, socket.SO_ACCEPTCONN
+    ):
+        raise OSError(errno.EINVAL, "a stream socket that does not listen")
     if sock.family == socket.AF_UNIX and sock.type == socket.SOCK_STREAM:
         return Address("unix", path=name if isinstance(name, str) else os.fsdecode(name))
     if sock.family in (socket.AF_INET, socket.AF_INET6):
@@ -271,13 +328,13 @@ def _address_of(sock: socket.socket) -> Address:
     raise OSError(errno.ESOCKTNOSUPPORT, "neither tcp, udp nor a unix stream")
 
 
-def _spellings(address: Address, known: Iterable[Address]) -> Iterable[Address]:
-    """Those of `known` that mean `address`: localhost means 127.0.0.1."""
-    for other in known:
-        if other == address:
-            yield other
-        elif other.scheme == address.scheme != "unix" and other.port == address.port:
-            with contextlib.suppress(socket.gaierror, UnicodeError):
-                hosts = socket.getaddrinfo(other.host, other.port, flags=socket.AI_PASSIVE)
-                if hosts[0][4][0] == address.host:
-                    yield other
+def _means(entry: Address, actual: Address) -> bool:
+    """True when a configured address is the actual one: localhost means 127.0.0.1."""
+    if entry == actual:
+        return True
+    if entry.scheme != actual.scheme or entry.scheme == "unix" or entry.port != actual.port:
+        return False
+    with contextlib.suppress(socket.gaierror, UnicodeError):
+        hosts = socket.getaddrinfo(entry.host, entry.port, flags=socket.AI_PASSIVE)
+        return hosts[0][4][0] == actual.host
+    return False

@@ -8,16 +8,14 @@ import contextlib
 import json
 import logging
 import os
+import stat
 import sys
 import time
-from typing import Final, Literal
+from typing import Literal
 
 log = logging.getLogger("supervisor")
 
 Format = Literal["text", "json", "journal"]
-
-# sd-daemon(3): syslog priorities in front of a line.
-_PRIORITY: Final = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3}
 
 
 class _Formatter(logging.Formatter):
@@ -52,12 +50,10 @@ class _JsonFormatter(_Formatter):
 
 
 class _JournalFormatter(_Formatter):
-    """journald knows the time and the pid; the priority stands before every line (sd-daemon(3))."""
+    """journald knows the time, the pid and the priority by itself."""
 
     def format(self, record: logging.LogRecord) -> str:
-        priority = _PRIORITY.get(record.levelno, 6)
-        text = f"{self.subject} {self.message(record)}"
-        return "".join(f"<{priority}>{line}\n" for line in text.splitlines())
+        return f"{self.subject.partition('[')[0]} {self.message(record)}"
 
 
 class _StderrHandler(logging.Handler):
@@ -104,7 +100,7 @@ def configure(level: str, form: Format, file: str, subject: str = "master") -> N
     if not file and form == "text" and to_journal(os.environ):
         form = "journal"
     kinds = {"text": _Formatter, "json": _JsonFormatter, "journal": _JournalFormatter}
-    handler = _file_handler(file) if file else _StderrHandler()
+    handler = _destination(form, file)
     handler.setFormatter(kinds[form](f"{subject}[{os.getpid()}]"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -112,11 +108,28 @@ def configure(level: str, form: Format, file: str, subject: str = "master") -> N
     root.setLevel(level.upper())
 
 
+def _destination(form: Format, file: str) -> logging.Handler:
+    if form == "journal":
+        from supervisor.journal import JournalHandler
+
+        return JournalHandler()
+    return _file_handler(file) if file else _StderrHandler()
+
+
 def rename(subject: str) -> None:
     """Begin this process's entries with another subject; for a child, after the fork."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler.formatter, _Formatter):
             handler.formatter.subject = f"{subject}[{os.getpid()}]"
+
+
+def give_to(uid: int, gid: int) -> None:
+    """Let another user own the log file, so that it can be opened again after a rotation."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler) and handler.stream is not None:
+            descriptor = handler.stream.fileno()
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                os.fchown(descriptor, uid, gid)
 
 
 def flush() -> None:
@@ -128,7 +141,8 @@ def flush() -> None:
 
 def say_error(message: str) -> None:
     """Tell the person at the terminal, one line each: `supervisor: error: ...`. Never raises."""
-    text = "".join(f"supervisor: error: {line}\n" for line in message.splitlines())
+    priority = "<3>" if to_journal(os.environ) else ""  # sd-daemon(3)
+    text = "".join(f"{priority}supervisor: error: {line}\n" for line in message.splitlines())
     with contextlib.suppress(OSError):
         os.write(2, text.encode("utf-8", "backslashreplace"))
 

@@ -4,6 +4,7 @@ status.
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import time
@@ -12,22 +13,26 @@ from typing import Final, NamedTuple, NoReturn
 import msgspec
 
 from supervisor import log as logs
-from supervisor import process, registry, signals
+from supervisor import privileges, process, registry, signals
 from supervisor.config import Config, Listen, Problems
+from supervisor.daemon import Launcher
 from supervisor.errors import ConfigError, Exit, NoPermission, StartError, Stop, SupervisorError
 from supervisor.generation import Cause, Frame, Generation
 from supervisor.listeners import Listener, adopt, open_listener
 from supervisor.log import log, pairs
+from supervisor.privileges import Identity
 from supervisor.process import ProcessGroup
 from supervisor.registry import Loaded
 from supervisor.resources import Resources, RuntimeDirectory, runtime_directories, write_atomically
 from supervisor.scoreboard import wall_clock
 from supervisor.signals import SignalRecorder
+from supervisor.systemd import Notifier, take_inherited
 
 _STEADY: Final = 1.0  # s ready: the next generation follows at once
 _HEALTHY: Final = 10.0  # s ready: the back-off is forgotten
 _FIRST_DELAY: Final = 0.1  # s
 _LONGEST_DELAY: Final = 30.0  # s
+_MARGIN: Final = 5.0  # s that a start may take beside user code
 
 
 class BackOff(NamedTuple):
@@ -47,8 +52,10 @@ class BackOff(NamedTuple):
 class Master:
     """Boots, runs one generation after another, and gives everything back."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, launcher: Launcher | None = None) -> None:
         self._config = config
+        self._launcher = launcher
+        self._notifier = Notifier(os.environ)
         self._resources = Resources()
         self._signals = SignalRecorder()
         # How a shell without job control marks what it started with `&`: the terminal is not ours.
@@ -59,6 +66,7 @@ class Master:
     def run(self) -> Cause:
         """Live, release everything, and return why it ended."""
         self._signals.install()
+        signals.unblock_all()  # what our parent blocked, or the fork of a daemon
         self._resources.add("signals", self._signals.close)
         try:
             return self._generations(self._boot())
@@ -95,18 +103,23 @@ class Master:
     def _boot(self) -> Frame:
         """Everything before the first generation, in the order of the contract."""
         strangers = frozenset(process.own_children())
+        self._resources.add("service manager", self._notifier.close)
         group = ProcessGroup(self._in_background)
         self._resources.add("terminal", group.release)
         process.become_subreaper()
         config = self._config
+        self._notifier.status("starting", config.master.start_timeout + _MARGIN)
+        identity = privileges.wanted(config.master)
         runtime = RuntimeDirectory(
             runtime_directories(config.name, config.master.runtime_directory)[0]
         )
-        runtime.acquire(self._resources)
+        runtime.acquire(self._resources, None if identity is None else identity.uid)
         if config.master.pid_file:
             self._write_pid_file(config.master.pid_file)
         self._obey()
         listeners = self._open_listeners()
+        if identity is not None:
+            self._drop_privileges(identity, runtime, listeners)
         self._start_by = time.monotonic() + config.master.start_timeout
         loaded = self._load()
         process.set_title(f"supervisor: {config.name} master")
@@ -120,9 +133,57 @@ class Master:
             signals=self._signals,
             group=group,
             started_at=self._started_at,
-            private=(runtime.descriptor,),
+            private=self._private(runtime),
             strangers=strangers,
+            notifier=self._notifier,
+            launcher=self._launcher,
         )
+
+    def _private(self, runtime: RuntimeDirectory) -> tuple[int, ...]:
+        launcher = () if self._launcher is None else self._launcher.descriptors()
+        return (*self._notifier.descriptors(), *launcher, runtime.descriptor)
+
+    def _drop_privileges(
+        self,
+        identity: Identity,
+        runtime: RuntimeDirectory,
+        listeners: dict[str, tuple[Listener, ...]],
+    ) -> None:
+        """Hand over what the new user has to write or remove, become it, and say what it cannot
+        remove.
+        """
+        if os.geteuid() == 0:
+            try:
+                self._hand_over(identity, runtime, listeners)
+            except PermissionError as error:
+                raise privileges.refused(identity, error) from None
+        privileges.become(identity)
+        log.info("privileges dropped %s", pairs(user=identity.name or identity.uid))
+        paths = [str(runtime.path)] if runtime.made else []
+        paths += [self._config.master.pid_file] if self._config.master.pid_file else []
+        for listener in itertools.chain(*listeners.values()):
+            if listener.address.scheme == "unix" and not listener.inherited:
+                paths.append(listener.address.path)
+        for path in paths:
+            if not os.access(os.path.dirname(os.path.abspath(path)), os.W_OK):
+                facts = pairs(path=path, user=identity.name or identity.uid)
+                log.warning("path will stay: its directory is not the user's %s", facts)
+
+    def _hand_over(
+        self,
+        identity: Identity,
+        runtime: RuntimeDirectory,
+        listeners: dict[str, tuple[Listener, ...]],
+    ) -> None:
+        uid, gid = identity.uid, identity.gid
+        runtime.give_to(uid, gid)
+        logs.give_to(uid, gid)
+        if self._config.master.pid_file:
+            os.chown(self._config.master.pid_file, uid, gid, follow_symlinks=False)
+        for section in self._config.workers:
+            for listen, listener in zip(section.listen, listeners[section.name], strict=True):
+                if not listen.owner:
+                    listener.give_to(uid, gid)
 
     def _write_pid_file(self, name: str) -> None:
         path = self._resources.add_path(name)
@@ -141,15 +202,13 @@ class Master:
 
     def _open_listeners(self) -> dict[str, tuple[Listener, ...]]:
         config = self._config
-        wanted = [listen for section in config.workers for listen in section.listen]
-        adopted = adopt(os.environ, wanted)
-        for variable in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
-            os.environ.pop(variable, None)
+        wanted = {section.name: section.listen for section in config.workers}
+        adopted = adopt(take_inherited(os.environ), wanted)
         opened: dict[str, tuple[Listener, ...]] = {}
         for section in config.workers:
             opened[section.name] = tuple(
-                adopted.get(listen) or self._open(listen, section.common.backlog)
-                for listen in section.listen
+                adopted.get((section.name, index)) or self._open(listen, section.common.backlog)
+                for index, listen in enumerate(section.listen)
             )
             for listener in opened[section.name]:
                 log.info("listening %s", pairs(worker=section.name, address=listener.address))
@@ -193,9 +252,12 @@ class Master:
             number, crash = number + 1, generation.last_crash
             facts = pairs(generation=number, wait=back_off.wait, reason=cause.reason)
             log.warning("server restarting %s", facts)
+            self._notifier.status(f"restarting: {cause.message or cause.reason}")
             told = self._pause(back_off.wait)
             if told is not None:
+                self._notifier.stopping(f"stopping: {told.reason}")
                 return told
+            self._notifier.status("starting again", self._config.master.start_timeout + _MARGIN)
             start_by = time.monotonic() + self._config.master.start_timeout
 
     def _ends(self, cause: Cause, generation: Generation) -> bool:
@@ -216,7 +278,7 @@ class Master:
             left = resume_at - time.monotonic()
             if left <= 0:
                 return None
-            self._signals.wait(left)
+            self._notifier.wait(self._signals, left)
             process.reap_all()
 
 

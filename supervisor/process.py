@@ -22,6 +22,8 @@ from supervisor.errors import NoPermission, SystemFailure
 _PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _PF_FORKNOEXEC: Final = 0x40  # linux/sched.h
+_PR_SET_DUMPABLE: Final = 4
+_PR_SET_NO_NEW_PRIVS: Final = 38
 
 T = TypeVar("T")
 
@@ -223,6 +225,21 @@ def has_executed(pid: int) -> bool:
 def become_subreaper() -> None:
     """Adopt orphans below us, so that none outlives us (prctl(2))."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def forbid_new_privileges() -> None:
+    """Let no program that is executed from here on gain rights by set-user-id (prctl(2))."""
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def allow_core_dumps() -> None:
+    """Be an ordinary process of our user again, after a change of credentials (prctl(2))."""
+    _prctl(_PR_SET_DUMPABLE, 1)
+
+
+def lead_session() -> None:
+    """Leave the terminal: a session and a process group of our own (setsid(2))."""
+    os.setsid()
 
 
 def own_children() -> list[int]:

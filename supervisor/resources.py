@@ -10,13 +10,14 @@ import fcntl
 import os
 import stat
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from supervisor.errors import AlreadyRunning, NoPermission, SupervisorError, SystemFailure
 from supervisor.listeners import clear_stale
 from supervisor.log import log, pairs
+from supervisor.privileges import acting_as
 
 _FLOCK: Final = "hhqqi"  # struct flock of fcntl(2): type, whence, start, length, pid
 
@@ -56,7 +57,8 @@ class Resources:
         clear_journal(journal)
         self._journal = journal
         journal.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        journal.write_bytes(b"")
+        journal.unlink(missing_ok=True)
+        journal.touch(exist_ok=False)
 
     def mark(self) -> int:
         """A place to release down to."""
@@ -78,10 +80,8 @@ def journal_of(tempdir: Path) -> Path:
 
 
 def clear_journal(journal: Path) -> None:
-    """Remove what a dead process wrote down and could not remove itself, with its rights, no more:
-    whoever may write into a journal must not have root remove for them.
-    """
-    with contextlib.suppress(FileNotFoundError), _rights_of(journal):
+    """Remove what a dead process wrote down and could not remove itself."""
+    with contextlib.suppress(FileNotFoundError), _rights_of_owner(journal):
         for kind, path in _entries(journal):
             if kind == "socket":
                 with contextlib.suppress(SupervisorError, OSError):
@@ -92,21 +92,14 @@ def clear_journal(journal: Path) -> None:
                     remove(path)
 
 
-@contextlib.contextmanager
-def _rights_of(file: Path) -> Iterator[None]:
-    """Where we are root: be the owner of `file` meanwhile."""
-    facts = file.lstat()
+def _rights_of_owner(journal: Path) -> contextlib.AbstractContextManager[None]:
+    """The rights under which a journal is obeyed: whoever wrote it must not remove root's files by
+    it.
+    """
+    facts = journal.lstat()
     if os.geteuid() != 0 or facts.st_uid == 0:
-        yield
-        return
-    gid = os.getegid()
-    os.setegid(facts.st_gid)
-    os.seteuid(facts.st_uid)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(gid)
+        return contextlib.nullcontext()
+    return acting_as(facts.st_uid, facts.st_gid)
 
 
 def remove(path: Path) -> None:
@@ -121,10 +114,15 @@ def remove(path: Path) -> None:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write beside and rename over: a reader sees the old file or the new one."""
+    """Write beside and rename over: a reader sees the old file or the new one.
+
+    Through no link that somebody has put there.
+    """
     beside = path.with_name(f".{path.name}.new")
     try:
-        beside.write_bytes(data)
+        beside.unlink(missing_ok=True)
+        with beside.open("xb") as file:
+            file.write(data)
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
@@ -154,13 +152,15 @@ class RuntimeDirectory:
         self.temporary = path / "tmp"
         self.journal = path / "paths"
         self.descriptor = -1  # of the lock, while it is ours
+        self.made = False  # it did not exist before us
 
-    def acquire(self, resources: Resources) -> None:
+    def acquire(self, resources: Resources, heir: int | None = None) -> None:
         """Make the directory ours, lock it, and clear what a dead server left in it.
 
-        Raises AlreadyRunning (naming the pid) and NoPermission.
+        It may also belong to the uid `heir`, to whom a server before us gave it. Raises
+        AlreadyRunning (naming the pid) and NoPermission.
         """
-        made = self._make()
+        made = self.made = self._make(heir)
         try:
             self.descriptor = self._lock()
         except NoPermission:
@@ -168,14 +168,28 @@ class RuntimeDirectory:
                 self.path.rmdir()
             raise
         resources.add("lock", lambda: self._release(made))
-        self._clear()
         try:
+            self._take_back()
+            self._clear()
             resources.use_journal(self.journal)
             write_atomically(self.pid_file, b"%d\n" % os.getpid())
         except OSError as error:
             raise NoPermission(f"{self.path}: cannot write: {error.strerror}") from None
 
-    def _make(self) -> bool:
+    def give_to(self, uid: int, gid: int) -> None:
+        """Let another user own the directory and what is in it; before we become that user."""
+        for path in (self.path, *self.path.iterdir()):
+            os.chown(path, uid, gid, follow_symlinks=False)
+
+    def _take_back(self) -> None:
+        """Be its owner before a path in it is trusted: its last one must not put a link in our
+        way.
+        """
+        if self.path.lstat().st_uid != os.geteuid():
+            os.chown(self.path, os.geteuid(), os.getegid(), follow_symlinks=False)
+            self.path.chmod(0o755)
+
+    def _make(self, heir: int | None) -> bool:
         try:
             self.path.mkdir(mode=0o755)
             return True
@@ -183,7 +197,7 @@ class RuntimeDirectory:
             facts = self.path.lstat()
             if not stat.S_ISDIR(facts.st_mode):
                 raise NoPermission(f"{self.path}: is not a directory") from None
-            if facts.st_uid != os.geteuid():
+            if facts.st_uid not in (os.geteuid(), heir):
                 raise NoPermission(
                     f"{self.path}: belongs to uid {facts.st_uid}, not to us; choose another "
                     "master.runtime_directory"

@@ -177,6 +177,11 @@ class Scoreboard:
         self.words[H_DESCRIPTION] = len(data)
         self._beside.replace(self._path)
 
+    @property
+    def is_published(self) -> bool:
+        """True once readers can find it and know what its words mean."""
+        return bool(self.words[H_DESCRIPTION])
+
     def set_server_state(self, state: ServerState) -> None:
         """Master only."""
         self.words[H_STATE] = state

@@ -1,6 +1,5 @@
 """Sockets are bound or adopted by their address; a closed door lets nothing new in."""
 
-import gc
 import os
 import socket
 import stat
@@ -150,36 +149,9 @@ def test_what_is_no_socket_is_never_removed(tmp_path, make):
     assert path.exists()
 
 
-@pytest.mark.parametrize(
-    ("environ", "descriptors"),
-    [
-        ({}, []),
-        ({"LISTEN_FDS": "2"}, []),
-        ({"LISTEN_PID": "1", "LISTEN_FDS": "2"}, []),
-        ({"LISTEN_PID": "{pid}"}, []),
-        ({"LISTEN_PID": "{pid}", "LISTEN_FDS": "0"}, []),
-        ({"LISTEN_PID": "{pid}", "LISTEN_FDS": "x"}, []),
-        ({"LISTEN_PID": "x", "LISTEN_FDS": "1"}, []),
-        ({"LISTEN_PID": "{pid}", "LISTEN_FDS": "1"}, [3]),
-        ({"LISTEN_PID": "{pid}", "LISTEN_FDS": "3"}, [3, 4, 5]),
-    ],
-)
-def test_only_descriptors_meant_for_us_are_inherited(environ, descriptors):
-    """LISTEN_PID has to be this very process."""
-    filled = {name: value.format(pid=os.getpid()) for name, value in environ.items()}
-    assert list(listeners.inherited(filled)) == descriptors
-
-
-@pytest.fixture
-def inherit(monkeypatch):
-    """Pose as systemd: let the inherited descriptors begin, and end, with one of ours."""
-
-    def give(descriptor):
-        monkeypatch.setattr(listeners, "_FIRST_INHERITED", descriptor)
-        return {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}
-
-    yield give
-    gc.collect()
+def inherit(*descriptors, name=""):
+    """Return descriptors as systemd passes them."""
+    return [(descriptor, name) for descriptor in descriptors]
 
 
 def bound(family, kind, where):
@@ -209,27 +181,46 @@ def loopback(family):
 
 
 @pytest.mark.parametrize(("family", "kind", "text"), INTERNET)
-def test_an_inherited_socket_is_adopted_by_its_entry(inherit, family, kind, text):
+def test_an_inherited_socket_is_adopted_by_its_entry(family, kind, text):
     """The entry with the same family, type and address has the socket, however it spells it."""
     sock = bound(family, kind, loopback(family))
     entry = listen(text.format(port=sock.getsockname()[1]))
     other = listen("tcp://127.0.0.1:1")
     descriptor = sock.detach()
-    adopted = adopt(inherit(descriptor), [other, entry])
-    assert list(adopted) == [entry]
-    listener = adopted[entry]
+    adopted = adopt(inherit(descriptor), {"web": [other, entry]})
+    assert list(adopted) == [("web", 1)]
+    listener = adopted["web", 1]
     assert listener.inherited
     assert listener.fileno() == descriptor
     assert not os.get_inheritable(descriptor)
     listener.release()
 
 
-def test_an_inherited_unix_socket_outlives_us(inherit, tmp_path):
+@pytest.mark.parametrize("name", ["other", "other.socket"])
+def test_a_socket_that_no_address_claims_goes_by_its_name(name):
+    """To the first free entry with its scheme in the section of that name."""
+    first = bound(socket.AF_INET, socket.SOCK_STREAM, loopback(socket.AF_INET))
+    second = bound(socket.AF_INET, socket.SOCK_STREAM, loopback(socket.AF_INET))
+    wanted = {
+        "web": [listen("tcp://127.0.0.1:0")],
+        "other": [listen(f"{scheme}://127.0.0.1:0") for scheme in ("udp", "tcp", "tcp")],
+    }
+    descriptors = [first.detach(), second.detach()]
+    adopted = adopt(inherit(*descriptors, name=name), wanted)
+    assert {place: one.fileno() for place, one in adopted.items()} == {
+        ("other", 1): descriptors[0],
+        ("other", 2): descriptors[1],
+    }
+    for listener in adopted.values():
+        listener.release()
+
+
+def test_an_inherited_unix_socket_outlives_us(tmp_path):
     """Its path is systemd's: neither the door nor release removes it."""
     path = tmp_path / "web.sock"
     sock = bound(socket.AF_UNIX, socket.SOCK_STREAM, str(path))
     entry = listen(f"unix://{path}")
-    listener = adopt(inherit(sock.detach()), [entry])[entry]
+    listener = adopt(inherit(sock.detach()), {"web": [entry]})["web", 0]
     listener.close_door()
     listener.release()
     assert path.exists()
@@ -249,34 +240,34 @@ def test_an_inherited_unix_socket_outlives_us(inherit, tmp_path):
         (socket.AF_INET6, socket.SOCK_STREAM, "tcp://127.0.0.1:{port}"),
     ],
 )
-def test_a_socket_that_no_entry_claims_is_refused(inherit, family, kind, text):
+def test_a_socket_that_no_entry_claims_is_refused(family, kind, text):
     """The line names the socket's address."""
     sock = bound(family, kind, loopback(family))
     host, port = sock.getsockname()[:2]
     scheme = "tcp" if kind == socket.SOCK_STREAM else "udp"
     address = Address(scheme, host=host, port=port)
     with pytest.raises(ConfigError) as caught:
-        adopt(inherit(sock.detach()), [listen(text.format(port=port))])
+        adopt(inherit(sock.detach()), {"web": [listen(text.format(port=port))]})
     assert caught.value.problems == (f"inherited socket {address}: no listen entry claims it",)
 
 
 @leaks
-def test_an_inherited_descriptor_that_we_cannot_use_is_refused(inherit):
+def test_an_inherited_descriptor_that_we_cannot_use_is_refused():
     """A pipe and a socket of another kind are named by number."""
     pipe, other = os.pipe()
     datagrams = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).detach()
     for descriptor in (pipe, datagrams):
         with pytest.raises(ConfigError, match=f"inherited descriptor {descriptor}: "):
-            adopt(inherit(descriptor), [listen("tcp://127.0.0.1:1")])
+            adopt(inherit(descriptor), {"web": [listen("tcp://127.0.0.1:1")]})
     os.close(pipe)
     os.close(other)
 
 
-def test_a_socket_that_is_refused_is_closed(inherit):
+def test_a_socket_that_is_refused_is_closed():
     """Nobody else will close it."""
     descriptor = bound(socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", 0)).detach()
     with pytest.raises(ConfigError):
-        adopt(inherit(descriptor), [])
+        adopt(inherit(descriptor), {})
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(descriptor)
 

@@ -6,11 +6,12 @@ import logging
 import os
 import re
 import socket
+import struct
 import sys
 
 import pytest
 
-from supervisor import log
+from supervisor import journal, log
 
 INSTANT = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 PID = os.getpid()
@@ -30,6 +31,16 @@ def _restored(monkeypatch):
                 handler.close()
     root.handlers[:] = handlers
     root.setLevel(level)
+
+
+@pytest.fixture
+def journald(monkeypatch, tmp_path):
+    """Pose as journald: return the socket that gets its entries."""
+    monkeypatch.setattr(journal, "SOCKET", str(tmp_path / "journal"))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ours:
+        ours.bind(str(tmp_path / "journal"))
+        ours.setblocking(False)
+        yield ours
 
 
 @contextlib.contextmanager
@@ -77,16 +88,25 @@ def test_an_entry_in_json():
     }
 
 
+def test_an_entry_for_the_journal(journald):
+    """One datagram, however many lines; the journal knows time and pid."""
+    assert written("warning", "journal", "one\ntwo") == []
+    fields = journald.recv(4096)
+    assert b"MESSAGE\n" + struct.pack("<Q", 14) + b"master one\ntwo\n" in fields
+    assert b"PRIORITY=4\n" in fields
+
+
 @pytest.mark.parametrize(
     ("level", "priority"), [("debug", 7), ("info", 6), ("warning", 4), ("error", 3)]
 )
-def test_an_entry_for_the_journal(level, priority):
-    """Every line of an entry has the priority; the journal knows time and pid."""
-    expected = f"<{priority}>master[{PID}] one\n<{priority}>two\n"
+def test_an_entry_for_a_journal_that_is_gone(monkeypatch, tmp_path, level, priority):
+    """It goes to stderr, the priority before every line."""
+    monkeypatch.setattr(journal, "SOCKET", str(tmp_path / "nobody"))
+    expected = f"<{priority}>master one\n<{priority}>two\n"
     assert written(level, "journal", "one\ntwo") == [expected]
 
 
-@pytest.mark.parametrize("form", ["text", "json", "journal"])
+@pytest.mark.parametrize("form", ["text", "json"])
 def test_a_traceback_is_one_write(form):
     """An entry of many lines, longer than any buffer, is written at once."""
     with stderr() as entries:
@@ -185,15 +205,16 @@ def test_the_journal_is_detected():
         assert not any(map(log.to_journal, [{}, {"JOURNAL_STREAM": ""}, other]))
 
 
-@pytest.mark.parametrize(("form", "prefix"), [("text", "<6>master"), ("json", "{")])
-def test_the_journal_changes_text_only(monkeypatch, form, prefix):
-    """Under systemd text gets its prefixes; JSON was asked for and stays."""
+@pytest.mark.parametrize(("form", "is_ours"), [("text", True), ("json", False)])
+def test_the_journal_changes_text_only(monkeypatch, journald, form, is_ours):
+    """Under systemd text goes to the journal; JSON was asked for and stays."""
     with stderr() as entries:
         monkeypatch.setenv("JOURNAL_STREAM", stream_of(2))
         log.configure("info", form, "")
         log.log.info("hello")
-    (entry,) = entries
-    assert entry.startswith(prefix)
+    assert [entry[0] for entry in entries] == ([] if is_ours else ["{"])
+    if is_ours:
+        assert b"MESSAGE=master hello\n" in journald.recv(4096)
 
 
 def test_a_file_is_no_journal(monkeypatch, tmp_path):
