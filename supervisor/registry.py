@@ -32,6 +32,7 @@ WORKERS: Final = {
     "tcp": "supervisor.workers.stream:Tcp",
     "udp": "supervisor.workers.datagram:Udp",
     "http": "supervisor.workers.http:Http",
+    "status": "supervisor.workers.status:Status",
 }
 MODULES: Final = {
     "counters": "supervisor.modules.counters:Counters",
