@@ -27,9 +27,9 @@ try:
 except ImportError as error:
     raise MissingExtra("Prometheus' format", "prometheus-client", "metrics") from error
 
-# Bounds of the histogram that is shown: every doubling from 64 us to 134 s. They are bounds of our
+# Bounds of the histogram that is shown: every doubling from 66 us to 137 s. They are bounds of our
 # own buckets, so the counts are exact.
-_BOUNDS: Final = tuple(1 << power for power in range(6, 28))  # us
+_BOUNDS: Final = tuple(1 << power for power in range(16, 38))  # ns
 _CHILD_STATES: Final = ("starting", "idle", "busy", "stopping", "frozen")
 
 
@@ -142,7 +142,7 @@ def _of_sections(facts: Picture, server: str, rows: Sequence[memoryview]) -> Ite
     for worker in facts["workers"]:
         own = rows[slot : slot + worker["children"]]
         slot += worker["children"]
-        busy = stats.totals(own)
+        busy = stats.sums_of(own)
         families.add((server, worker["name"]), worker | busy, own)
         for listen in worker["listen"]:
             where = (server, worker["name"], listen["address"])
@@ -184,5 +184,5 @@ def _of_children(
 
 def cumulated(histogram: Sequence[int]) -> list[tuple[str, float]]:
     """Buckets of Prometheus, [(upper bound in s, requests below it)...], the last "+Inf"."""
-    pairs = [(repr(bound / 1e6), float(sum(histogram[: bucket_of(bound)]))) for bound in _BOUNDS]
+    pairs = [(repr(bound / 1e9), float(sum(histogram[: bucket_of(bound)]))) for bound in _BOUNDS]
     return [*pairs, ("+Inf", float(sum(histogram)))]

@@ -28,11 +28,10 @@ _ARGUMENTS = (
 _UNTIL = """
 const done = arguments[arguments.length - 1];
 const holds = () => %s;
-if (holds()) done(true);
-else {
-  const observer = new MutationObserver(() => { if (holds()) { observer.disconnect(); done(true); } });
-  observer.observe(document, {subtree: true, childList: true, characterData: true, attributes: true});
-}
+const look = () => { if (holds()) { observer.disconnect(); done(true); } };
+const observer = new MutationObserver(look);
+observer.observe(document, {subtree: true, childList: true, characterData: true, attributes: true});
+look();
 """
 
 

@@ -39,7 +39,7 @@ def test_what_wrk_counts_is_counted(serve):
     )  # fmt: skip
     answered = int(re.findall(r"(\d+) requests in", done.stdout)[0])
     counted = server.stats()["totals"]["requests"]
-    # When its time is up wrk leaves, of each connection, an answer unread and a next one just begun.
+    # When its time is up wrk leaves of each connection an answer unread, a next one just begun.
     assert answered <= counted <= answered + 2 * 4
     assert answered > 100
     assert server.stop() == -signal.SIGTERM

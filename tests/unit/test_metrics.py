@@ -11,7 +11,7 @@ from supervisor.scoreboard import Scoreboard, ServerState, State, bucket_of
 parser = pytest.importorskip("prometheus_client.parser")
 openmetrics = pytest.importorskip("prometheus_client.openmetrics.parser")
 
-LATENCIES = [10] * 5 + [100] * 3 + [5_000] * 2  # us
+LATENCIES = [10_000] * 5 + [100_000] * 3 + [5_000_000] * 2  # ns
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_the_histogram_is_one(snapshot):
     }
     assert list(buckets.values()) == sorted(buckets.values())
     for bound, value in buckets.items():
-        assert value == sum(latency / 1e6 < bound for latency in LATENCIES)
+        assert value == sum(latency / 1e9 < bound for latency in LATENCIES)
 
 
 def test_open_metrics_is_what_its_parser_accepts(snapshot):
