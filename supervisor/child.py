@@ -37,6 +37,7 @@ from supervisor.scoreboard import (
     Counter,
     Lock,
     Scoreboard,
+    Snapshot,
     State,
     bucket_of,
     wall_clock,
@@ -166,6 +167,19 @@ class Child:
                     elif self._stop_signal is None:
                         yield from self._in_a_row(by_descriptor[descriptor])
         yield from self._what_waits()
+
+    def pause(self, timeout: float | None = None, *descriptors: int) -> None:
+        """Wait until told to stop, a descriptor is readable, or `timeout` seconds have passed.
+
+        For a worker with a loop of its own; it may return early, so look again at what you wait
+        for.
+        """
+        if self._stop_signal is None:
+            self._signals.wait(timeout, *descriptors)
+
+    def snapshot(self) -> Snapshot:
+        """A copy of the whole scoreboard, as a reader from outside would see it."""
+        return self._board.snapshot()
 
     def request(self, name: str = "") -> Request:
         """Context of one request: state, counts, latency, deadline. `name` shows in statistics and

@@ -9,14 +9,18 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
 from supervisor import log
 from supervisor.config import Config, Problems
-from supervisor.errors import ConfigError, ScoreboardError, SupervisorError
+from supervisor.errors import ConfigError, NotRunning, ScoreboardError, SupervisorError
 from supervisor.signals import TABLE, Action
+
+if TYPE_CHECKING:
+    from supervisor.reader import Reader
+    from supervisor.scoreboard import Snapshot
 
 _NOT_RUNNING: Final = 3  # status(8) of the LSB: program is not running
 _STILL_RUNNING: Final = 1
@@ -234,24 +238,19 @@ def stop(file: Path | None, timeout: float | None) -> None:
     Waits as long as the configuration lets the server take, unless --timeout is given; then exits
     1.
     """
-    from supervisor.process import PidFd
+    from supervisor.reader import Reader
 
     config, _ = _read(file)
-    found = _find(config)
-    if found is None:
-        click.echo(f"{config.name} is not running")
-        return
-    directory, pid = found
     if timeout is None:
         timeout = config.master.stop_timeout + config.master.destroy_timeout + 5.0
-    with PidFd(pid) as process:
-        # The pid may have been reused between the look and the grip: look again, then it is
-        # certain.
-        if directory.owner() == pid:
-            process.send(signal.SIGTERM)
-            if not process.wait(timeout):
-                click.echo(f"supervisor: error: pid {pid} still runs after {timeout:g} s", err=True)
-                sys.exit(_STILL_RUNNING)
+    try:
+        pid, is_gone = Reader(config).stop(timeout)
+    except NotRunning as error:
+        click.echo(str(error))
+        return
+    if not is_gone:
+        click.echo(f"supervisor: error: pid {pid} still runs after {timeout:g} s", err=True)
+        sys.exit(_STILL_RUNNING)
     click.echo(f"{config.name} stopped, pid {pid}")
 
 
@@ -290,22 +289,87 @@ def status(file: Path | None, as_json: bool) -> None:
 
 @main.command("stats")
 @_config_option
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def statistics(file: Path | None, as_json: bool) -> None:
+@click.option("--json", "form", flag_value="json", help="Print JSON.")
+@click.option("--prometheus", "form", flag_value="prometheus", help="Print Prometheus' format.")
+def statistics(file: Path | None, form: str | None) -> None:
     """Print the statistics of the running server. Never involves the master."""
-    from supervisor import scoreboard, stats
+    snapshot = _reader(file).snapshot()
+    if form == "json":
+        from supervisor import stats
+
+        click.echo(json.dumps(stats.picture(snapshot, with_pss=True)))
+    elif form == "prometheus":
+        from supervisor import metrics
+
+        click.echo(metrics.expose(snapshot).body, nl=False)
+    else:
+        _print_table(snapshot)
+
+
+@main.command()
+@_config_option
+@click.option(
+    "--interval",
+    type=click.FloatRange(min=0.1),
+    default=1.0,
+    show_default=True,
+    help="Seconds between two looks.",
+)
+def top(file: Path | None, interval: float) -> None:
+    """Show the server live: rates, latencies, every child. Never involves the master.
+
+    q quits; c, r, m and s sort the children by CPU, requests, memory and slot. Where the output is
+    no terminal, it is one plain snapshot.
+    """
+    reader = _reader(file)
+    if not (_has_terminal() and sys.stdin.isatty()):
+        _print_table(reader.snapshot())
+        return
+    from supervisor import process
+    from supervisor import top as live
+
+    ended = live.run(reader, interval)
+    if ended is not None:
+        process.die_of(ended)
+
+
+@main.command()
+@_config_option
+def console(file: Path | None) -> None:
+    """Open a prompt to look at the running server, signal its children, and stop it.
+
+    Ctrl-C ends the running command, Ctrl-D leaves. Commands may also be piped into it.
+    """
+    from supervisor import console as prompt
+    from supervisor import process, table
 
     config, _ = _read(file)
-    found = _find(config)
-    if found is None:
-        click.echo(f"supervisor: error: {config.name} is not running", err=True)
-        sys.exit(_NOT_RUNNING)
-    try:
-        snapshot = scoreboard.read(found[0].scoreboard)
-    except FileNotFoundError:
-        raise ScoreboardError(f"{config.name} is starting: no statistics yet; try again") from None
-    facts = stats.picture(snapshot, with_pss=as_json)
-    click.echo(json.dumps(facts) if as_json else stats.table(facts))
+    ended = prompt.Console(config, table.coloured if _wants_colour() else table.plain).run()
+    if ended is not None:
+        process.die_of(ended)
+
+
+def _print_table(snapshot: Snapshot) -> None:
+    from supervisor import stats, table
+
+    facts = stats.detailed(snapshot, with_pss=False)
+    click.echo(table.table(facts, table.coloured if _wants_colour() else table.plain))
+
+
+def _reader(file: Path | None) -> Reader:
+    from supervisor.reader import Reader
+
+    config, _ = _read(file)
+    return Reader(config)
+
+
+def _wants_colour() -> bool:
+    return _has_terminal() and not os.environ.get("NO_COLOR")
+
+
+def _has_terminal() -> bool:
+    """True when a person looks at a screen that can be painted."""
+    return sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
 @main.command()

@@ -14,6 +14,7 @@ class Exit(enum.IntEnum):
 
     OK = 0
     USAGE = 2
+    NOT_RUNNING = 3  # of the commands that look at a server; as status(8) of the LSB
     UNAVAILABLE = 69  # a listener cannot be bound
     CRASH = 70  # a child died unexpectedly, or an internal error
     SYSTEM = 71  # an operating system call failed
@@ -92,6 +93,23 @@ class NoPermission(SupervisorError):
     """User, group, runtime directory or port are not ours to use."""
 
     exit_code = Exit.NO_PERMISSION
+
+
+class NotRunning(SupervisorError):
+    """The command needs a running server."""
+
+    exit_code = Exit.NOT_RUNNING
+
+
+class MissingExtra(SupervisorError):
+    """An optional dependency is not installed."""
+
+    exit_code = Exit.UNAVAILABLE
+
+    def __init__(self, what: str, package: str, extra: str) -> None:
+        super().__init__(
+            f"{what} needs {package}; install it with: pip install 'prefork-supervisor[{extra}]'"
+        )
 
 
 class ScoreboardError(SupervisorError):

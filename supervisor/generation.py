@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Final, NamedTuple, NoReturn
 
-from supervisor import process, signals, stats
+from supervisor import process, signals, stats, table
 from supervisor.child import Child, Place
 from supervisor.config import Config
 from supervisor.crash import Crash, cause_of, last_line, own_part
 from supervisor.daemon import Launcher
-from supervisor.errors import Exit, StartError, Stop, SupervisorError
+from supervisor.errors import Exit, ScoreboardError, StartError, Stop, SupervisorError
 from supervisor.listeners import Listener
 from supervisor.log import log, pairs
 from supervisor.module import Module, Server
@@ -46,6 +46,7 @@ _SPARE_DESCRIPTORS: Final = 256  # beside the black boxes: listeners, locks, wha
 # generations would pile up.
 _THAW_EVERY: Final = 16
 _GRACE: Final = 1.0  # s: for a destroy after the common deadline, for a dump
+_SAMPLING: Final = 0.2  # s that SIGUSR1 may take to ask the kernel about CPU and memory
 _OPERATOR: Final = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -386,7 +387,12 @@ class Generation:
                 self._become_ready(self._slots[number])
 
     def _print_statistics(self) -> None:
-        log.info("statistics\n%s", stats.table(stats.picture(self._board.snapshot())))
+        try:
+            facts = stats.detailed(self._board.snapshot(), _SAMPLING, with_pss=False)
+        except ScoreboardError as error:
+            log.warning("no statistics %s", pairs(reason=str(error)))
+        else:
+            log.info("statistics\n%s", table.table(facts))
 
     def _bury(self, death: Death) -> None:
         """Take a dead child off the table; its death is the cause unless there is one already."""

@@ -157,6 +157,11 @@ def reap_all() -> None:
         pass
 
 
+def suspend() -> None:
+    """Stop this process, as Ctrl-Z does, until somebody lets it continue."""
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
 def reap_one(pid: int) -> None:
     """Wait for the end of a process that was killed."""
     with contextlib.suppress(ChildProcessError):

@@ -34,6 +34,7 @@ WORKERS: Final = {
     "http": "supervisor.workers.http:Http",
     "exec": "supervisor.workers.exec:Exec",
     "task": "supervisor.workers.task:Task",
+    "status": "supervisor.workers.status:Status",
 }
 MODULES: Final = {
     "counters": "supervisor.modules.counters:Counters",

@@ -89,6 +89,9 @@ class State(enum.IntEnum):
     FINISHED = 6
 
 
+_STATES: Final = (*State, State.DEAD)
+
+
 class ServerState(enum.IntEnum):
     """What the server does."""
 
@@ -298,12 +301,17 @@ def read(path: Path) -> Snapshot:
     """Copy the scoreboard at `path`, opened read-only. Raises ScoreboardError,
     FileNotFoundError.
     """
-    return Snapshot(path.read_bytes())
+    try:
+        return Snapshot(path.read_bytes())
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ScoreboardError(f"{path}: cannot read: {error.strerror}") from None
 
 
 def unpack_state(word: int) -> tuple[State, int]:
-    """(state, since when in monotonic ns) of a STATE word."""
-    return State(word & 7), word & ~7
+    """(state, since when in monotonic ns) of a STATE word. What no child writes counts as DEAD."""
+    return _STATES[word & 7], word & ~7
 
 
 def text_of(row: memoryview) -> str:

@@ -13,6 +13,7 @@ import faulthandler
 import os
 import select
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
@@ -40,6 +41,8 @@ class Row(NamedTuple):
     text: str
 
 
+_AGAIN: Final = 0.05  # s until a signal that no handler has seen is sent again
+
 _A = Action
 _S = signal.Signals
 
@@ -65,7 +68,7 @@ _URGENCY: Final = {row.signum: place for place, row in enumerate(TABLE)}
 
 def in_order(pending: set[signal.Signals]) -> list[signal.Signals]:
     """Return the signals of `pending`, most urgent first."""
-    return sorted(pending, key=_URGENCY.__getitem__)
+    return sorted(pending, key=lambda number: _URGENCY.get(number, len(_URGENCY)))
 
 
 Direct = dict[Action, Callable[[signal.Signals], None]]
@@ -121,11 +124,17 @@ class SignalRecorder:
         else:
             signal.signal(signum, self._record)
 
+    def watch(self, *signums: signal.Signals) -> None:
+        """Record `signums` and nothing else: for a program at a terminal."""
+        signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        for number in signums:
+            signal.signal(number, self._record)
+
     def _record(self, signum: int, _frame: Any) -> None:
         number = signal.Signals(signum)
         if number is not signal.SIGALRM:
             self._pending.add(number)
-        action = _ACTIONS[number]
+        action = _ACTIONS.get(number)
         if action in self._direct:
             self._direct[action](number)
         if number in self._raises:
@@ -204,6 +213,47 @@ class SignalRecorder:
         signal.set_wakeup_fd(-1)
         os.close(self._reader)
         os.close(self._writer)
+
+
+@contextlib.contextmanager
+def stop_raised_by(*signums: signal.Signals) -> Iterator[None]:
+    """Inside, the first of `signums` raises Stop; the others do nothing from then on, so that what
+    has to be restored on the way out is. For a program at a terminal, not across a fork.
+
+    A signal just before readline's select(2) would only be seen at the next key: a thread, asleep
+    until one comes, sends it again until its handler has run.
+    """
+    seen = threading.Event()
+
+    def end(signum: int, _frame: Any) -> None:
+        for number in signums:
+            signal.signal(number, signal.SIG_IGN)
+        seen.set()
+        raise Stop(signum)
+
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    os.set_blocking(writer, False)
+    insisting = threading.Thread(target=_insist, args=(reader, signums, seen), daemon=True)
+    insisting.start()
+    for number in signums:
+        signal.signal(number, end)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(-1)
+        seen.set()
+        os.close(writer)
+        insisting.join()
+        os.close(reader)
+
+
+def _insist(reader: int, signums: tuple[signal.Signals, ...], seen: threading.Event) -> None:
+    main = threading.main_thread().ident
+    while came := os.read(reader, 1):
+        if came[0] in signums and main is not None:
+            while not seen.wait(_AGAIN):
+                signal.pthread_kill(main, came[0])
 
 
 def block_all() -> set[signal.Signals | int]:

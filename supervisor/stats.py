@@ -1,11 +1,11 @@
-"""From a copy of the scoreboard to a picture of the server: a dictionary (the JSON contract) and a
-table.
+"""From a copy of the scoreboard to a picture of the server: a dictionary, the JSON contract.
 
 Reads only: the mapped file, and /proc through psutil. The master takes no part.
 """
 
 from __future__ import annotations
 
+import math
 import socket
 import struct
 import time
@@ -14,29 +14,41 @@ from typing import Any, Final, NamedTuple
 
 from supervisor import scoreboard as board
 from supervisor.config import Address, parse_address
-from supervisor.scoreboard import ServerState, Snapshot, State, bucket_bounds, unpack_state
+from supervisor.scoreboard import (
+    ServerState,
+    Snapshot,
+    State,
+    bucket_bounds,
+    unpack_state,
+)
 
 Picture = dict[str, Any]
 
 _SHOWN: Final = (State.STARTING, State.IDLE, State.BUSY, State.STOPPING)
+_READY: Final = (State.IDLE, State.BUSY, State.FINISHED)
 _LISTEN: Final = "0A"  # TCP_LISTEN in /proc/net/tcp, proc(5)
 
 
 class Sample(NamedTuple):
     """What the kernel says of a process now."""
 
-    cpu_seconds: float
-    rss_bytes: int
-    pss_bytes: int
-    is_frozen: bool
+    cpu_seconds: float = 0.0
+    rss_bytes: int = 0
+    pss_bytes: int = 0
+    is_frozen: bool = False
 
 
-def picture(snapshot: Snapshot, with_pss: bool = False) -> Picture:
-    """Everything about a server, as `stats --json` prints it."""
+def picture(snapshot: Snapshot, with_pss: bool = False, sample_for: float = math.inf) -> Picture:
+    """Everything about a server, as `stats --json` prints it.
+
+    Children are asked about CPU and memory for at most `sample_for` seconds; who comes later shows
+    zeros.
+    """
     words, now = snapshot.words, board.wall_clock()
     rows = [snapshot.row(slot) for slot in range(snapshot.slots)]
     owners = list(_owners(snapshot.description["workers"]))
     master = words[board.H_MASTER]
+    sample_by = time.monotonic() + sample_for
     return {
         "name": snapshot.description["name"],
         "pid": master,
@@ -44,13 +56,13 @@ def picture(snapshot: Snapshot, with_pss: bool = False) -> Picture:
         "generation": words[board.H_GENERATION],
         "started_at": words[board.H_STARTED_AT] / 1e9,
         "uptime": (now - words[board.H_STARTED_AT]) / 1e9,
-        "totals": _totals(rows),
+        "totals": sums_of(rows),
         "workers": [
             _worker(section, list(_rows_of(section["name"], rows, owners)), master)
             for section in snapshot.description["workers"]
         ],
         "children": [
-            _child(slot, owners[slot], row, now, with_pss)
+            _child(slot, owners[slot], row, now, _sample(row[board.PID], with_pss, sample_by))
             for slot, row in enumerate(rows)
             if unpack_state(row[board.STATE])[0] in _SHOWN
         ],
@@ -86,7 +98,62 @@ def counters(snapshot: Snapshot) -> dict[str, int]:
 
 def totals(snapshot: Snapshot) -> Picture:
     """The sums over all children."""
-    return _totals([snapshot.row(slot) for slot in range(snapshot.slots)])
+    return sums_of([snapshot.row(slot) for slot in range(snapshot.slots)])
+
+
+def detailed(snapshot: Snapshot, sample_for: float = math.inf, with_pss: bool = True) -> Picture:
+    """The picture with what the live views need beyond the contract.
+
+    Adds `at` (s since 1970), `ready`, `forced` (children that needed SIGKILL), `master` (a sample);
+    to a worker `histogram`, [(latency in s, count)...] of the buckets that hold something; to a
+    child `ready`, `since` (s in its state) and the `request` it names.
+    """
+    facts = picture(snapshot, with_pss, sample_for)
+    sample = _sample(facts["pid"], with_pss, math.inf)
+    facts |= {
+        "at": board.wall_clock() / 1e9,
+        "ready": is_ready(snapshot),
+        "forced": snapshot.words[board.H_FORCED],
+        "master": sample._asdict(),
+    }
+    owners = list(_owners(snapshot.description["workers"]))
+    rows = [snapshot.row(slot) for slot in range(snapshot.slots)]
+    for worker in facts["workers"]:
+        histogram = histogram_of(_rows_of(worker["name"], rows, owners))
+        worker["histogram"] = [
+            (sum(bucket_bounds(bucket)) / 2e9, count)
+            for bucket, count in enumerate(histogram)
+            if count
+        ]
+    now = time.monotonic_ns()
+    for child in facts["children"]:
+        row = rows[child["slot"]]
+        child["ready"] = row[board.READY_AT] != 0
+        child["since"] = max(0, now - unpack_state(row[board.STATE])[1]) / 1e9
+        child["request"] = printable(board.text_of(row))
+    return facts
+
+
+def printable(text: str) -> str:
+    """Text that a client may have chosen, without what a terminal would obey."""
+    return "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
+    )
+
+
+def is_ready(snapshot: Snapshot) -> bool:
+    """True while the server runs and every child has become ready; one that finished counts."""
+    rows = [snapshot.row(slot) for slot in range(snapshot.slots)]
+    return snapshot.words[board.H_STATE] == ServerState.RUNNING and all(
+        row[board.READY_AT] != 0 and unpack_state(row[board.STATE])[0] in _READY for row in rows
+    )
+
+
+def histogram_of(rows: Iterable[memoryview]) -> list[int]:
+    """The requests in each bucket of latency, summed over rows."""
+    start = board.HISTOGRAM
+    columns = zip(*(row[start : start + board.BUCKETS] for row in rows), strict=True)
+    return [sum(column) for column in columns]
 
 
 def percentile(histogram: Sequence[int], fraction: float) -> float:
@@ -101,92 +168,6 @@ def percentile(histogram: Sequence[int], fraction: float) -> float:
     return 0.0
 
 
-def table(facts: Picture) -> str:
-    """The picture for people: aligned columns."""
-    lines = [_headline(facts)]
-    lines += aligned(_worker_rows(facts["workers"]))
-    lines += aligned(_child_rows(facts["children"]))
-    if facts["counters"]:
-        lines += aligned([("counter", "value"), *facts["counters"].items()])
-    crash = facts["last_crash"]
-    if crash:
-        when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(crash["at"]))
-        lock = f" lock {crash['lock']}" if crash["lock"] else ""
-        lines.append(
-            f"last crash: {when} generation {crash['generation']} {crash['worker']}/{crash['slot']}"
-            f" pid {crash['pid']} {crash['cause']}{lock}"
-        )
-    return "\n".join(lines)
-
-
-def aligned(rows: Sequence[Sequence[Any]]) -> list[str]:
-    """Rows as lines: the first column to the left, numbers to the right."""
-    cells = [[str(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    numeric = [
-        len(rows) > 1 and all(isinstance(row[index], int | float) for row in rows[1:])
-        for index in range(len(widths))
-    ]
-    return [
-        "  ".join(
-            cell.rjust(width) if right else cell.ljust(width)
-            for cell, width, right in zip(row, widths, numeric, strict=True)
-        ).rstrip()
-        for row in cells
-    ]
-
-
-def _headline(facts: Picture) -> str:
-    sums = facts["totals"]
-    return (
-        f"{facts['name']}  pid {facts['pid']}  {facts['state']}  generation {facts['generation']}"
-        f"  up {_duration(facts['uptime'])}  requests {sums['requests']}"
-        f"  errors {sums['errors']}  active {sums['active']}"
-    )
-
-
-def _worker_rows(workers: Iterable[Picture]) -> list[tuple[Any, ...]]:
-    heads = ("worker", "type", "children", "requests", "errors", "active", "queued")
-    rows: list[tuple[Any, ...]] = [(*heads, "p50 ms", "p99 ms", "max ms", "listen")]
-    for one in workers:
-        latency = one["latency"]
-        rows.append(
-            (
-                *(one[key] for key in ("name", "type", "children", "requests", "errors", "active")),
-                sum(listen["queued"] or 0 for listen in one["listen"]),
-                *(round(latency[key] * 1e3, 2) for key in ("p50", "p99", "max")),
-                " ".join(listen["address"] for listen in one["listen"]),
-            )
-        )
-    return rows
-
-
-def _child_rows(children: Iterable[Picture]) -> list[tuple[Any, ...]]:
-    heads = ("child", "slot", "pid", "state", "requests", "errors", "active", "busy s", "cpu s")
-    rows: list[tuple[Any, ...]] = [(*heads, "rss MiB", "uptime")]
-    rows += [
-        (
-            *(
-                one[key]
-                for key in ("worker", "slot", "pid", "state", "requests", "errors", "active")
-            ),
-            round(one["busy_seconds"], 2),
-            round(one["cpu_seconds"], 2),
-            round(one["rss_bytes"] / 2**20, 1),
-            _duration(one["uptime"]),
-        )
-        for one in children
-    ]
-    return rows
-
-
-def _duration(seconds: float) -> str:
-    whole = int(seconds)
-    days, rest = divmod(whole, 86_400)
-    clock = f"{rest // 3600:d}:{rest % 3600 // 60:02d}:{rest % 60:02d}"
-    return f"{days}d {clock}" if days else clock
-
-
 def _owners(workers: Iterable[Picture]) -> Iterator[str]:
     """The section of each slot, in slot order."""
     for section in workers:
@@ -198,7 +179,8 @@ def _rows_of(name: str, rows: Sequence[memoryview], owners: Sequence[str]) -> It
     return (row for row, owner in zip(rows, owners, strict=True) if owner == name)
 
 
-def _totals(rows: Sequence[memoryview]) -> Picture:
+def sums_of(rows: Sequence[memoryview]) -> Picture:
+    """The sums over rows that a picture has, of all children or of a section."""
     return {
         "requests": sum(row[board.REQUESTS] for row in rows),
         "errors": sum(row[board.ERRORS] for row in rows),
@@ -208,19 +190,17 @@ def _totals(rows: Sequence[memoryview]) -> Picture:
 
 
 def _worker(section: Picture, rows: Sequence[memoryview], master: int) -> Picture:
-    start = board.HISTOGRAM
-    columns = zip(*(row[start : start + board.BUCKETS] for row in rows), strict=True)
-    histogram = [sum(column) for column in columns]
+    histogram = histogram_of(rows)
     largest = max(row[board.LATENCY_MAX] for row in rows) / 1e9
     latency = {f"p{p}": min(percentile(histogram, p / 100), largest) for p in (50, 90, 99)}
-    sums = _totals(rows)
+    sums = sums_of(rows)
     return {
         "name": section["name"],
         "type": section["type"],
         "listen": [
             {
                 "address": address,
-                "queued": queued(parse_address(address), master),
+                "queued": _queued(address, master),
                 "backlog": section["backlog"],
             }
             for address in section["listen"]
@@ -231,14 +211,12 @@ def _worker(section: Picture, rows: Sequence[memoryview], master: int) -> Pictur
     }
 
 
-def _child(slot: int, worker: str, row: memoryview, now: int, with_pss: bool) -> Picture:
+def _child(slot: int, worker: str, row: memoryview, now: int, sample: Sample) -> Picture:
     state, _ = unpack_state(row[board.STATE])
-    pid = row[board.PID]
-    sample = _sample(pid, with_pss)
     return {
         "slot": slot,
         "worker": worker,
-        "pid": pid,
+        "pid": row[board.PID],
         "state": "frozen" if sample.is_frozen else state.name.lower(),
         "requests": row[board.REQUESTS],
         "errors": row[board.ERRORS],
@@ -256,9 +234,11 @@ def _busy_seconds(row: memoryview) -> float:
     return (row[board.BUSY] + max(0, running)) / 1e9
 
 
-def _sample(pid: int, with_pss: bool) -> Sample:
+def _sample(pid: int, with_pss: bool, sample_by: float) -> Sample:
     import psutil
 
+    if time.monotonic() > sample_by:
+        return Sample()
     try:
         process = psutil.Process(pid)
         with process.oneshot():
@@ -266,8 +246,8 @@ def _sample(pid: int, with_pss: bool) -> Sample:
             is_frozen = process.status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
         pss = _pss(pid) if with_pss else 0
         return Sample(times.user + times.system, memory.rss, pss, is_frozen)
-    except (psutil.Error, ValueError):
-        return Sample(0.0, 0, 0, False)
+    except (psutil.Error, ValueError, OverflowError):
+        return Sample()
 
 
 def _pss(pid: int) -> int:
@@ -279,6 +259,13 @@ def _pss(pid: int) -> int:
         return 0
 
 
+def _queued(text: str, pid: int) -> int | None:
+    try:
+        return queued(parse_address(text), pid)
+    except ValueError:
+        return None
+
+
 def queued(address: Address, pid: int) -> int | None:
     """What waits at a listener now, as process `pid` would see it: connections (tcp), bytes (udp).
 
@@ -288,10 +275,10 @@ def queued(address: Address, pid: int) -> int | None:
         return None
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     suffix = "6" if family == socket.AF_INET6 else ""
-    packed = socket.inet_pton(family, address.host)
-    words = struct.unpack(f"={len(packed) // 4}I", packed)
-    local = "".join(f"{word:08X}" for word in words) + f":{address.port:04X}"
     try:
+        packed = socket.inet_pton(family, address.host)
+        words = struct.unpack(f"={len(packed) // 4}I", packed)
+        local = "".join(f"{word:08X}" for word in words) + f":{address.port:04X}"
         with open(f"/proc/{pid}/net/{address.scheme}{suffix}") as file:
             for line in file:
                 fields = line.split()

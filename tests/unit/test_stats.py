@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor import scoreboard as board
-from supervisor import stats
+from supervisor import stats, table
 from supervisor.config import Address
 from supervisor.scoreboard import Scoreboard, ServerState, State, bucket_bounds, bucket_of
 from tests.harness import DEADLINE
@@ -211,12 +211,12 @@ def test_without_requests_a_percentile_is_zero():
 )
 def test_rows_are_aligned(rows, expected):
     """Text stands to the left and numbers to the right of their column, nothing trails."""
-    assert stats.aligned(rows) == expected
+    assert table.aligned(rows) == expected
 
 
 def test_the_table_says_it_all(snapshot):
     """The table has a headline, both kinds of rows in columns, the counters and the crash."""
-    lines = stats.table(stats.picture(snapshot)).splitlines()
+    lines = table.table(stats.picture(snapshot)).splitlines()
     assert lines[0].startswith(f"shop  pid {os.getpid()}  running  generation 3  up 0:00:0")
     assert lines[0].endswith("  requests 108  errors 2  active 1")
     head = lines[1]
@@ -247,7 +247,7 @@ def test_the_table_says_it_all(snapshot):
 )
 def test_an_uptime_is_written_for_people(snapshot, seconds, text):
     """Hours, minutes and seconds, and days when there are any."""
-    assert f"  {text}  " in stats.table(stats.picture(snapshot) | {"uptime": seconds})
+    assert f"  {text}  " in table.table(stats.picture(snapshot) | {"uptime": seconds})
 
 
 def leave_waiting(host, port):

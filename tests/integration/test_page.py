@@ -1,0 +1,115 @@
+"""The status page in a real browser: headless Chromium, as Debian packages it."""
+
+import os
+import signal
+
+import pytest
+
+from tests.browser import MISSING, Browser
+from tests.integration.clients import ask
+from tests.integration.configs import table, web
+
+pytestmark = pytest.mark.skipif(MISSING, reason="needs chromium and chromium-driver")
+
+STATUS = table("workers.status", type="status", listen=["tcp://127.0.0.1:0"])
+
+
+@pytest.fixture
+def browser(tmp_path):
+    """A browser of the test's own."""
+    browser = Browser(tmp_path)
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def watched(serve, browser):
+    """A server with its page open in the browser."""
+
+    def start(text, **options):
+        server = serve(text + STATUS, **options)
+        browser.open(server.address("status").replace("tcp", "http"))
+        browser.until("last !== null")
+        return server
+
+    return start
+
+
+def test_the_page_shows_the_children_and_the_load(watched, browser):
+    """A tile for each child; the counts grow with the load; nothing is blocked or foreign."""
+    server = watched(web(children=5))
+    assert browser.run("document.querySelectorAll('.tile').length") == 6
+    assert browser.text("#name") == "test"
+    assert browser.text("#state") == "running"
+    for _ in range(50):
+        ask(server)
+    browser.until("last.workers[0].requests === 50 && points.some((one) => one.rate.web > 0)")
+    assert "web" in browser.text("#plot-rate")
+    assert "50" in browser.text("#workers").split()
+    browser.run("document.querySelector('.tile').click()")
+    assert str(server.children()[0]) in browser.text("#child")
+    sources = "performance.getEntriesByType('resource').map((one) => new URL(one.name).origin)"
+    assert browser.run(f"{sources}.every((one) => one === location.origin)")
+    assert browser.complaints() == []
+    assert server.stop() == -signal.SIGTERM
+
+
+def test_the_page_shows_a_crash(watched, browser):
+    """After a child was killed the page goes on with the next generation and says who died."""
+    server = watched(web(children=2), master={"restart": "on-crash"})
+    assert browser.run("document.getElementById('crash').hidden")
+    os.kill(server.children()[1], signal.SIGKILL)
+    browser.until(
+        "last.generation === 2 && document.getElementById('state').innerText === 'running'"
+    )
+    assert "web/1" in browser.text("#crash-line")
+    assert "SIGKILL" in browser.text("#crash-line")
+    os.kill(server.children()[0], signal.SIGSEGV)
+    browser.until("last.generation === 3")
+    assert "Segmentation fault" in browser.text("#crash-traceback")
+    assert server.stop() == -signal.SIGTERM
+
+
+def test_the_page_says_that_the_server_is_gone(watched, browser):
+    """The last facts stay, the banner says since when nobody answers, and that it asks on."""
+    server = watched(web())
+    assert server.stop() == -signal.SIGTERM
+    browser.until("document.body.dataset.state === 'gone'")
+    assert browser.text("#notice").startswith("The server is gone: no answer since ")
+    assert browser.run("document.querySelectorAll('.tile').length") == 3
+
+
+def test_what_a_client_names_is_never_markup(watched, browser):
+    """Text of the server is text on the page."""
+    server = watched(web())
+    shown = browser.run(
+        """(() => {
+        show({...last, children: [{...last.children[0], request: '<img src=x>'}],
+          counters: {'<b>x</b>': 1}, last_crash: {worker: '<i>', slot: 0, pid: 1, cause: '<u>',
+          state: 'busy', lock: null, generation: 1, at: 1, traceback: '<script>1</script>'}});
+        return [document.querySelector('.tile span').innerText,
+          document.getElementById('crash-traceback').innerText,
+          document.querySelectorAll('main img, main script, main i, main u').length];
+        })()"""
+    )
+    assert shown == ["<img src=x>", "<script>1</script>", 0]
+    assert server.stop() == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_in_both_lights_and_on_a_phone(watched, browser, tmp_path, scheme):
+    """Each has its own background with readable text; a narrow screen does not scroll sideways."""
+    server = watched(web(children=8))
+    browser.colours(scheme)
+    browser.size(390, 844)
+    assert browser.run("document.documentElement.scrollWidth <= 390")
+    light = browser.run(
+        "['backgroundColor', 'color'].map((key) => getComputedStyle(document.body)[key]"
+        ".match(/\\d+/g).slice(0, 3).map(Number).reduce((a, b) => a + b) / 3)"
+    )
+    background, ink = light
+    assert (background > ink) == (scheme == "light")
+    assert abs(background - ink) > 160
+    browser.screenshot(tmp_path / "page.png")
+    assert (tmp_path / "page.png").stat().st_size > 10_000
+    assert server.stop() == -signal.SIGTERM
