@@ -7,9 +7,11 @@ import os
 import select
 import signal
 import struct
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
@@ -111,6 +113,9 @@ class Child:
         self._in_hand: dict[Request, None] = {}
         self._printing = False
         self._initialised: list[Module] = []
+        self._lasting: dict[Request, None] = {}
+        self._when_told: Callable[[], object] | None = None
+        self._lock: threading.RLock | None = None
 
     # What user code may call.
 
@@ -146,13 +151,55 @@ class Child:
                         yield from self._in_a_row(by_descriptor[descriptor])
         yield from self._what_waits()
 
-    def request(self, name: str = "") -> Request:
+    def wait_for_stop(self) -> None:
+        """Sleep until told to stop. For workers whose threads serve."""
+        while not self.stopping:
+            self._signals.wait(None)
+
+    def wait_until(self, descriptor: int) -> None:
+        """Sleep until `descriptor` is readable, told to stop or not; signals are heeded."""
+        ready = select.poll()
+        ready.register(descriptor, select.POLLIN)
+        while not ready.poll(0):
+            self._signals.wait(None, descriptor)
+
+    def when_told(self, callback: Callable[[], object]) -> None:
+        """Call `callback`, inside the signal handler, once told to stop; at once if we were.
+
+        For workers whose event loop waits: it may only wake that loop. `wakeup` ends the wait.
+        """
+        self._when_told = callback
+        if self.stopping:
+            callback()
+
+    @property
+    def wakeup(self) -> SignalRecorder:
+        """What becomes readable with each signal, for an event loop to watch and `clear`."""
+        return self._signals
+
+    def ending_listeners(self) -> list[Listener]:
+        """Once told to stop: the listeners whose queues nobody will serve after us; none where they
+        outlive us.
+        """
+        ending = [one for one in self.listeners if one.is_stream and not one.inherited]
+        if self._orphaned():
+            for listener in ending:
+                listener.close_door()
+            return ending
+        return ending if self._words[H_DOOR] else []
+
+    def request(self, name: str = "", *, timed: bool = True) -> Request:
         """Context of one request: state, counts, latency, deadline. `name` shows in statistics and
         crash reports.
 
-        An exception that leaves it counts as an error of that request.
+        An exception that leaves it counts as an error of that request. One that is not `timed`
+        (a WebSocket) has no deadline and no latency.
         """
-        return Request(self, name)
+        return Request(self, name, timed)
+
+    def serve_from_threads(self) -> None:
+        """Let requests begin and end in other threads than the main one. Call it in `init`."""
+        self._lock = threading.RLock()
 
     def counter(self, name: str) -> Counter:
         """A counter declared before the fork, `module.name` or the own section's `name`. Raises
@@ -194,19 +241,9 @@ class Child:
 
     def _what_waits(self) -> Iterator[Listener]:
         """Where the door was closed, each listener as long as its accept queue holds something."""
-        if self._orphaned():
-            for listener in self._ending_listeners():
-                listener.close_door()
-        elif not self._words[H_DOOR]:
-            return
-        for listener in self._ending_listeners():
-            queue = select.poll()
-            queue.register(listener.fileno(), select.POLLIN)
-            while queue.poll(0):
+        for listener in self.ending_listeners():
+            while listener.has_waiting():
                 yield listener
-
-    def _ending_listeners(self) -> list[Listener]:
-        return [one for one in self.listeners if one.is_stream and not one.inherited]
 
     def _orphaned(self) -> bool:
         return os.getppid() != self._place.master
@@ -220,8 +257,11 @@ class Child:
         # A little before the master's SIGKILL, so that a late child still tells where it hangs.
         timeout = self._place.stop_timeout
         self._stop_by = time.monotonic() + timeout - min(_HEAD_START, timeout / 10)
-        self._set_state(State.STOPPING)
-        self._arm()
+        with self._lock or nullcontext():
+            self._set_state(State.STOPPING)
+            self._arm()
+        if self._when_told is not None:
+            self._when_told()
 
     def _print_statistics(self, _signum: signal.Signals) -> None:
         if self._printing:
@@ -257,30 +297,34 @@ class Child:
     def _begin(self, request: Request, now: int) -> None:
         words, base = self._words, self._base
         in_hand = self._in_hand
-        in_hand[request] = None
-        words[base + ACTIVE] = len(in_hand)
-        if len(in_hand) == 1:
+        (in_hand if request.timed else self._lasting)[request] = None
+        active = len(in_hand) + len(self._lasting)
+        words[base + ACTIVE] = active
+        if active == 1:
             words[base + BUSY_SINCE] = now
             if self._stop_signal is None:
                 words[base + STATE] = (now & ~7) | 3
-            if self._request_timeout:
-                signals.set_timer(self._nearest(now / 1e9))
+        if self._request_timeout and len(in_hand) == 1 and request.timed:
+            signals.set_timer(self._nearest(now / 1e9))
 
     def _end(self, request: Request, failed: bool, now: int) -> None:
         words, base = self._words, self._base
         in_hand = self._in_hand
-        del in_hand[request]
-        words[base + ACTIVE] = len(in_hand)
-        if not in_hand:
+        del (in_hand if request.timed else self._lasting)[request]
+        active = len(in_hand) + len(self._lasting)
+        words[base + ACTIVE] = active
+        if not active:
             words[base + BUSY] += now - words[base + BUSY_SINCE]
             if self._stop_signal is None:
                 words[base + STATE] = (now & ~7) | 2
         if self._request_timeout:
             signals.set_timer(self._nearest(now / 1e9))
-        elapsed = now - request.begun
         words[base + REQUESTS] += 1
         if failed:
             words[base + ERRORS] += 1
+        if not request.timed:
+            return
+        elapsed = now - request.begun
         words[base + LATENCY_SUM] += elapsed
         words[base + HISTOGRAM + bucket_of(elapsed)] += 1
         if elapsed > words[base + LATENCY_MAX]:
@@ -427,22 +471,38 @@ class Child:
 class Request:
     """One request in hand, as a context."""
 
-    __slots__ = ("_child", "_name", "begun")
+    __slots__ = ("_child", "_failed", "_name", "begun", "timed")
 
-    def __init__(self, child: Child, name: str) -> None:
+    def __init__(self, child: Child, name: str, timed: bool = True) -> None:
         self._child = child
         self._name = name
+        self._failed = False
+        self.timed = timed
         self.begun = 0  # monotonic ns
 
+    def fail(self) -> None:
+        """Count it as an error, though no exception leaves it."""
+        self._failed = True
+
     def __enter__(self) -> Request:
+        child = self._child
         if self._name:
-            self._child._set_text(self._name)
+            child._set_text(self._name)
         self.begun = now = time.monotonic_ns()
-        self._child._begin(self, now)
+        if child._lock is None:
+            child._begin(self, now)
+        else:
+            with child._lock:
+                child._begin(self, now)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        failed = kind is not None and not issubclass(kind, Stop)
-        self._child._end(self, failed, time.monotonic_ns())
+        child = self._child
+        failed = self._failed or (kind is not None and not issubclass(kind, Stop))
+        if child._lock is None:
+            child._end(self, failed, time.monotonic_ns())
+        else:
+            with child._lock:
+                child._end(self, failed, time.monotonic_ns())
         if self._name:
-            self._child._set_text("")
+            child._set_text("")

@@ -152,6 +152,7 @@ class Master:
                 for listen in section.listen
             )
             for listener in opened[section.name]:
+                listener.backlog = section.common.backlog
                 log.info("listening %s", pairs(worker=section.name, address=listener.address))
         return opened
 

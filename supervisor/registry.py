@@ -32,6 +32,9 @@ WORKERS: Final = {
     "tcp": "supervisor.workers.stream:Tcp",
     "udp": "supervisor.workers.datagram:Udp",
     "http": "supervisor.workers.http:Http",
+    "wsgi": "supervisor.workers.wsgi:Wsgi",
+    "asgi": "supervisor.workers.asgi:Asgi",
+    "rsgi": "supervisor.workers.rsgi:Rsgi",
 }
 MODULES: Final = {
     "counters": "supervisor.modules.counters:Counters",
