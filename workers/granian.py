@@ -42,7 +42,7 @@ _WORKERS: Final = {"asgi": ASGIWorker, "rsgi": RSGIWorker, "wsgi": WSGIWorker}
 _LAST_HEAD: Final = 1.0  # s: for a request on a connection taken from the queue while stopping
 _FILE_THREADS: Final = 512  # at most, for static files; made when needed
 _IDLE_THREAD: Final = 30  # s a thread of the application is kept, but for the first
-_CONNECTIONS: Final = 65_536  # at most, a child: the accept queue must be empty when we leave
+_CONNECTIONS: Final = 65_536  # at most, a child
 
 
 def check_version() -> None:
@@ -71,6 +71,7 @@ class Granian:
         self._options = options
         self._kind = kind
         self._threads = threads
+        self._connections = _CONNECTIONS
         self._websockets = websockets
         self._loop = loop or _closed_loop()
         self._scheduler = _scheduler(self._loop, callback)
@@ -82,10 +83,18 @@ class Granian:
         """An eventfd(2)."""
         return self._done
 
+    def take_at_most(self, connections: int) -> None:
+        """Leave in the accept queue, for other children, what is beyond so many connections."""
+        self._connections = connections
+
     def start(self) -> None:
         """Accept on every listener."""
         for listener in self._child.listeners:
             self._serve(listener, self._options.keep_alive)
+
+    def has_waiting(self) -> bool:
+        """True while the accept queues hold what nobody will serve after us."""
+        return any(listener.has_waiting() for listener in self._child.ending_listeners())
 
     def stop(self) -> None:
         """Accept no more, close what is idle, finish the rest."""
@@ -96,13 +105,16 @@ class Granian:
     def takes_what_waits(self) -> bool:
         """Serve what is still in the accept queues; False when nothing is.
 
-        An engine that is told to stop first accepts all that its kernel has announced. What came
-        later needs another one.
+        A handshake that was under way when the door closed ends in the queue of an engine that has
+        stopped: it needs another one.
         """
         os.eventfd_read(self._done)
         waiting = [one for one in self._child.ending_listeners() if one.has_waiting()]
+        self._connections = _CONNECTIONS
         for listener in waiting:
             self._serve(listener, min(_LAST_HEAD, self._options.keep_alive))
+        while self.has_waiting():
+            os.sched_yield()  # for microseconds: its thread is about to accept
         self.stop()
         return bool(waiting)
 
@@ -142,7 +154,7 @@ class Granian:
             _FILE_THREADS,
             self._threads,
             _IDLE_THREAD,
-            _CONNECTIONS,
+            self._connections,
             options.http,
             http1,
             http2,
@@ -199,6 +211,8 @@ class Asynchronous:
 
     async def drain(self) -> None:
         """Accept nothing new, finish what is in hand; return when it is done."""
+        while self._engine.has_waiting():
+            await asyncio.sleep(0)  # for microseconds: the engine's thread is about to accept
         self._engine.stop()
         await self._done()
         while self._engine.takes_what_waits():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -29,6 +30,7 @@ Headers = list[tuple[str, str]]
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 _BUFFER = 65_536  # bytes of a request's body read at once
+_PATIENCE = 1000  # yields until an engine with nothing to do should have accepted
 _TOO_LARGE = "413 Content Too Large"
 
 
@@ -64,15 +66,19 @@ class Wsgi(Worker):
         if not self.options.preload:
             self._application = load_application(self.options)
         child.serve_from_threads()
-        caller = Caller(self._application, child, self.options)
-        self._engine = Granian(
-            child, self.options, "wsgi", caller.call, threads=self.options.threads
-        )
+        self._caller = Caller(self._application, child, self.options)
+        threads = self.options.threads
+        self._engine = Granian(child, self.options, "wsgi", self._caller.call, threads=threads)
+        if not self.options.keep_alive:
+            self._engine.take_at_most(threads)
 
     def run(self, child: Child) -> None:
         engine = self._engine
         engine.start()
         child.wait_for_stop()
+        # An engine with all its threads at work may leave the queue alone: it must have its turn.
+        while engine.has_waiting() and self._caller.gets_a_turn():
+            pass
         engine.stop()
         child.wait_until(engine.fileno())
         while engine.takes_what_waits():
@@ -91,6 +97,8 @@ class Caller:
         # Each listener has an engine and each engine `threads`; together they may not be more.
         is_shared = len(child.listeners) > 1
         self._turn = threading.Semaphore(options.threads) if is_shared else nullcontext()
+        self._in_hand: dict[Any, None] = {}
+        self._ended = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._base: dict[str, Any] = {
             "SCRIPT_NAME": options.root_path,
             "wsgi.errors": sys.stderr,
@@ -101,8 +109,29 @@ class Caller:
             "wsgi.version": (1, 0),
         }
 
+    def gets_a_turn(self) -> bool:
+        """Wait until a thread is free, at least for an instant; False when connections that say
+        nothing take every place. Main thread, once told to stop.
+        """
+        for _ in range(_PATIENCE):
+            if self._in_hand:
+                self._child.wait_until(self._ended)
+                os.eventfd_read(self._ended)
+                return True
+            os.sched_yield()  # for microseconds: an engine with nothing to do is about to accept
+        return False
+
     def call(self, protocol: Any, scope: dict[str, Any]) -> None:
         """Answer one request; whatever the application raises is an error of that request."""
+        self._in_hand[protocol] = None
+        try:
+            self._call(protocol, scope)
+        finally:
+            del self._in_hand[protocol]
+            if self._child.stopping:
+                os.eventfd_write(self._ended, 1)
+
+    def _call(self, protocol: Any, scope: dict[str, Any]) -> None:
         begun = self._log.begin() if self._log else None
         environ = self._environ(scope)
         is_last = self._child.stopping and environ["SERVER_PROTOCOL"] != "HTTP/2"
