@@ -17,29 +17,24 @@ from supervisor import process, signals
 from supervisor.errors import Exit, Stop
 from supervisor.listeners import Listener
 from supervisor.log import log, pairs
+from supervisor.requests import Burst, Request, Requests
 from supervisor.resources import Resources, journal_of
 from supervisor.scoreboard import (
     ACTIVE,
     BUSY,
-    BUSY_SINCE,
     BYTES,
     ERRORS,
     H_DOOR,
-    HISTOGRAM,
-    LATENCY_MAX,
-    LATENCY_SUM,
     PID,
     READY_AT,
     REQUESTS,
     STATE,
-    TEXT,
-    TEXT_SIZE,
+    STRIDE,
     Counter,
     Lock,
     Scoreboard,
     Snapshot,
     State,
-    bucket_of,
     wall_clock,
 )
 from supervisor.signals import Action, SignalRecorder
@@ -109,12 +104,12 @@ class Child:
         self._base = board.row_base(place.slot)
         self._signals = recorder
         self._stop_signal: signal.Signals | None = None
-        self._stop_by = 0.0
-        self._request_timeout = place.request_timeout
-        self._in_hand: dict[Request | Burst, None] = {}
+        row = board.words[self._base : self._base + STRIDE]
+        self._requests = Requests(row, place.request_timeout)
         self._printing = False
         self._initialised: list[Module] = []
         self._resources: Resources | None = None
+        self._when_told: Callable[[], object] | None = None
 
     # What user code may call.
 
@@ -181,19 +176,64 @@ class Child:
         """A copy of the whole scoreboard, as a reader from outside would see it."""
         return self._board.snapshot()
 
-    def request(self, name: str = "") -> Request:
+    def wait_for_stop(self) -> None:
+        """Sleep until told to stop. For workers whose threads serve."""
+        while not self.stopping:
+            self._signals.wait(None)
+
+    def wait_until(self, descriptor: int) -> None:
+        """Sleep until `descriptor` is readable, told to stop or not; signals are heeded."""
+        ready = select.poll()
+        ready.register(descriptor, select.POLLIN)
+        while not ready.poll(0):
+            self._signals.wait(None, descriptor)
+
+    def when_told(self, callback: Callable[[], object]) -> None:
+        """Call `callback`, inside the signal handler, once told to stop; at once if we were.
+
+        For workers whose event loop waits: it may only wake that loop. `wakeup` ends the wait.
+        """
+        self._when_told = callback
+        if self.stopping:
+            callback()
+
+    @property
+    def wakeup(self) -> SignalRecorder:
+        """What becomes readable with each signal, for an event loop to watch and `clear`."""
+        return self._signals
+
+    def ending_listeners(self) -> list[Listener]:
+        """Once told to stop: the listeners whose queues nobody will serve after us; none where they
+        outlive us.
+        """
+        ending = [one for one in self.listeners if one.is_stream and not one.inherited]
+        if self.is_orphan:
+            for listener in ending:
+                listener.close_door()
+        elif not self._words[H_DOOR]:
+            return []
+        for listener in ending:
+            listener.door_closed = True
+        return ending
+
+    def request(self, name: str = "", *, timed: bool = True) -> Request:
         """Context of one request: state, counts, latency, deadline. `name` shows in statistics and
         crash reports.
 
-        An exception that leaves it counts as an error of that request.
+        An exception that leaves it counts as an error of that request. One that is not `timed`
+        (a WebSocket) has no deadline and no latency.
         """
-        return Request(self, name)
+        return Request(self._requests, name, timed)
+
+    def serve_from_threads(self) -> None:
+        """Let requests begin and end in other threads than the main one. Call it in `init`."""
+        self._requests.serve_from_threads()
 
     def burst(self) -> Burst:
         """Context of requests that follow each other at once, one in hand at a time: cheaper than a
         `request` for each. Call `done` after each.
         """
-        return Burst(self)
+        return Burst(self._requests)
 
     def counter(self, name: str) -> Counter:
         """A counter declared before the fork, `module.name` or the own section's `name`. Raises
@@ -245,20 +285,9 @@ class Child:
 
     def _what_waits(self) -> Iterator[Listener]:
         """Where the door was closed, each listener as long as its accept queue holds something."""
-        if self.is_orphan:
-            for listener in self._ending_listeners():
-                listener.close_door()
-        elif not self._words[H_DOOR]:
-            return
-        for listener in self._ending_listeners():
-            listener.door_closed = True
-            queue = select.poll()
-            queue.register(listener.fileno(), select.POLLIN)
-            while queue.poll(0):
+        for listener in self.ending_listeners():
+            while listener.has_waiting():
                 yield listener
-
-    def _ending_listeners(self) -> list[Listener]:
-        return [one for one in self.listeners if one.is_stream and not one.inherited]
 
     # Signals: children handle them directly.
 
@@ -268,9 +297,9 @@ class Child:
         self._stop_signal = signum
         # A little before the master's SIGKILL, so that a late child still tells where it hangs.
         timeout = self._place.stop_timeout
-        self._stop_by = time.monotonic() + timeout - min(_HEAD_START, timeout / 10)
-        self._set_state(State.STOPPING)
-        self._arm()
+        self._requests.stop_by(time.monotonic() + timeout - min(_HEAD_START, timeout / 10))
+        if self._when_told is not None:
+            self._when_told()
 
     def _print_statistics(self, _signum: signal.Signals) -> None:
         if self._printing:
@@ -290,7 +319,9 @@ class Child:
         """
         give_up_at = None if timeout is None else time.monotonic() + timeout
         while not lock.try_take():
-            if self._stop_signal is not None and (not self._in_hand or self._owner_died(lock)):
+            if self._stop_signal is not None and (
+                not self._requests.active or self._owner_died(lock)
+            ):
                 raise Stop(self._stop_signal)
             left = None if give_up_at is None else give_up_at - time.monotonic()
             if left is not None and left <= 0:
@@ -300,63 +331,6 @@ class Child:
 
     def _owner_died(self, lock: Lock) -> bool:
         return self.is_orphan or self._board.state_of_owner(lock.number) is State.DEAD
-
-    # Requests.
-
-    def _begin(self, request: Request | Burst, now: int) -> None:
-        words, base = self._words, self._base
-        in_hand = self._in_hand
-        in_hand[request] = None
-        words[base + ACTIVE] = len(in_hand)
-        if len(in_hand) == 1:
-            words[base + BUSY_SINCE] = now
-            if self._stop_signal is None:
-                words[base + STATE] = (now & ~7) | 3
-            if self._request_timeout:
-                signals.set_timer(self._nearest(now / 1e9))
-
-    def _end(self, request: Request, failed: bool, now: int) -> None:
-        self._let_go(request, now)
-        self._account(now - request.begun, failed)
-
-    def _let_go(self, request: Request | Burst, now: int) -> None:
-        words, base = self._words, self._base
-        in_hand = self._in_hand
-        del in_hand[request]
-        words[base + ACTIVE] = len(in_hand)
-        if not in_hand:
-            words[base + BUSY] += now - words[base + BUSY_SINCE]
-            if self._stop_signal is None:
-                words[base + STATE] = (now & ~7) | 2
-        if self._request_timeout:
-            signals.set_timer(self._nearest(now / 1e9))
-
-    def _account(self, elapsed: int, failed: bool) -> None:
-        words, base = self._words, self._base
-        words[base + REQUESTS] += 1
-        if failed:
-            words[base + ERRORS] += 1
-        words[base + LATENCY_SUM] += elapsed
-        words[base + HISTOGRAM + bucket_of(elapsed)] += 1
-        if elapsed > words[base + LATENCY_MAX]:
-            words[base + LATENCY_MAX] = elapsed
-
-    def _nearest(self, now: float) -> float:
-        """Seconds to the nearest deadline: of the oldest request in hand, or of the stop; 0 =
-        none.
-        """
-        deadlines = [self._stop_by] if self._stop_signal is not None else []
-        if self._request_timeout and self._in_hand:
-            deadlines.append(next(iter(self._in_hand)).begun / 1e9 + self._request_timeout)
-        return max(1e-6, min(deadlines) - now) if deadlines else 0.0
-
-    def _arm(self) -> None:
-        signals.set_timer(self._nearest(time.monotonic()))
-
-    def _set_text(self, text: str) -> None:
-        data = text.encode("utf-8", "replace")[:TEXT_SIZE].ljust(TEXT_SIZE, b"\0")
-        start = self._base + TEXT
-        self._words[start : start + TEXT_SIZE // 8] = memoryview(data).cast("Q")
 
     def _set_state(self, state: State) -> None:
         self._shared.row.set_state(state)
@@ -483,53 +457,3 @@ class Child:
     def _write_black_box(self, text: str) -> None:
         data = text.encode("utf-8", "backslashreplace")
         os.write(self._place.black_box, data[-32_768:])
-
-
-class Request:
-    """One request in hand, as a context."""
-
-    __slots__ = ("_child", "_name", "begun")
-
-    def __init__(self, child: Child, name: str) -> None:
-        self._child = child
-        self._name = name
-        self.begun = 0  # monotonic ns
-
-    def __enter__(self) -> Request:
-        if self._name:
-            self._child._set_text(self._name)
-        self.begun = now = time.monotonic_ns()
-        self._child._begin(self, now)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        failed = kind is not None and not issubclass(kind, Stop)
-        self._child._end(self, failed, time.monotonic_ns())
-        if self._name:
-            self._child._set_text("")
-
-
-class Burst:
-    """Requests one after another, as a context: the child is busy from the first to the last."""
-
-    __slots__ = ("_child", "begun")
-
-    def __init__(self, child: Child) -> None:
-        self._child = child
-        self.begun = 0  # monotonic ns, of the one in hand
-
-    def __enter__(self) -> Burst:
-        self.begun = now = time.monotonic_ns()
-        self._child._begin(self, now)
-        return self
-
-    def done(self, failed: bool) -> None:
-        """The one in hand is answered, or has failed; what follows is the next."""
-        child, begun = self._child, self.begun
-        self.begun = now = time.monotonic_ns()
-        child._account(now - begun, failed)
-        if child._request_timeout:
-            child._arm()
-
-    def __exit__(self, *_: object) -> None:
-        self._child._let_go(self, time.monotonic_ns())

@@ -10,6 +10,7 @@ import errno
 import grp
 import os
 import pwd
+import select
 import socket
 import stat
 import struct
@@ -55,6 +56,7 @@ class Listener:
         self.address = address
         self.inherited = inherited
         self.door_closed = False  # as far as this process knows
+        self.backlog = 2048  # what listen(2) was told; set by the master
         self.more = False  # the last accept succeeded, so the queue may hold another
         self._file = os.lstat(address.path) if address.scheme == "unix" and not inherited else None
         self._family, self._type = sock.family, sock.type
@@ -70,6 +72,12 @@ class Listener:
     def is_stream(self) -> bool:
         """True for what has connections to accept."""
         return self._type == socket.SOCK_STREAM
+
+    def has_waiting(self) -> bool:
+        """True while the accept queue holds something."""
+        queue = select.poll()
+        queue.register(self.socket.fileno(), select.POLLIN)
+        return bool(queue.poll(0))
 
     def accept(self) -> tuple[socket.socket, Peer] | None:
         """Return (blocking connection, peer's address), or None when another child was faster.

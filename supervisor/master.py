@@ -211,6 +211,7 @@ class Master:
                 for index, listen in enumerate(section.listen)
             )
             for listener in opened[section.name]:
+                listener.backlog = section.common.backlog
                 log.info("listening %s", pairs(worker=section.name, address=listener.address))
         return opened
 

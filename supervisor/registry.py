@@ -35,6 +35,9 @@ WORKERS: Final = {
     "exec": "supervisor.workers.exec:Exec",
     "task": "supervisor.workers.task:Task",
     "status": "supervisor.workers.status:Status",
+    "wsgi": "supervisor.workers.wsgi:Wsgi",
+    "asgi": "supervisor.workers.asgi:Asgi",
+    "rsgi": "supervisor.workers.rsgi:Rsgi",
 }
 MODULES: Final = {
     "counters": "supervisor.modules.counters:Counters",

@@ -1,0 +1,78 @@
+"""How a server of an application stops: with requests in hand, idle clients, a hung request."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from tests.integration.applications import ENGINES, asked, kept, section
+from tests.integration.clients import dial, rest
+
+ALL = pytest.mark.parametrize("engine", ENGINES)
+
+
+@ALL
+def test_requests_in_hand_are_finished(serve, engine):
+    """Told to stop with 20 requests in hand, it answers all 20, each as the connection's last."""
+    threads = {"threads": 10} if engine == "wsgi" else {}
+    server = serve(section(engine, **threads))
+    connections = [asked(server, "/slow") for _ in range(20)]
+    server.signal(signal.SIGTERM)
+    answers = [rest(connection) for connection in connections]
+    assert all(answer.startswith(b"HTTP/1.1 200") for answer in answers)
+    assert all(b"connection: close" in answer.lower() for answer in answers)
+    assert server.wait() == -signal.SIGTERM
+
+
+def test_requests_that_wait_are_answered(serve):
+    """Four single threads take one connection each; the 16 in the accept queue are answered too."""
+    server = serve(section("wsgi", children=4, keep_alive=0.0), master={"stop_timeout": 20.0})
+    connections = [asked(server, "/slow") for _ in range(20)]
+    server.signal(signal.SIGTERM)
+    answers = [rest(connection) for connection in connections]
+    assert all(answer.startswith(b"HTTP/1.1 200") for answer in answers)
+    assert server.wait() == -signal.SIGTERM
+
+
+@ALL
+def test_idle_connections_do_not_delay(serve, engine):
+    """Fifty clients that keep their connections, and one that never spoke, are left at once."""
+    server = serve(section(engine))
+    connections = [kept(server) for _ in range(50)] + [dial(server)]
+    begun = time.monotonic()
+    assert server.stop() == -signal.SIGTERM
+    assert time.monotonic() - begun < 5
+    assert [rest(connection) for connection in connections] == [b""] * 51
+
+
+@ALL
+def test_a_hung_request_is_cut(serve, engine):
+    """A request that never ends lasts until stop_timeout; then it is killed, and that is said."""
+    server = serve(section(engine), master={"stop_timeout": 0.5})
+    connection = asked(server, "/hang")
+    server.wait_for("request begun")
+    assert server.stop() == -signal.SIGTERM
+    server.wait_for("child killed .*reason=stop-timeout")
+    connection.close()
+
+
+@ALL
+def test_a_killed_child_is_replaced(serve, engine):
+    """With restart = "on-crash" a SIGKILL of one child makes a new generation, which serves."""
+    server = serve(section(engine), master={"restart": "on-crash"})
+    waiting = kept(server)
+    os.kill(server.children()[0], signal.SIGKILL)
+    server.wait_for("server ready .*generation=2")
+    assert b"hello" in _last(asked(server, "/"))
+    waiting.close()
+    assert server.stop() == -signal.SIGTERM
+
+
+def _last(connection):
+    """Return what comes until `hello` has come."""
+    received = b""
+    while b"hello" not in received:
+        received += connection.recv(65536)
+    connection.close()
+    return received

@@ -1,0 +1,289 @@
+"""What an application's clients get, and what of it is counted."""
+
+import contextlib
+import http.client
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+from tests.harness import DEADLINE
+from tests.integration.applications import ENGINES, asked, get, section
+from tests.integration.clients import dial, endpoint, rest
+
+ALL = pytest.mark.parametrize("engine", ENGINES)
+needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+
+MALFORMED = {
+    "two lengths": (
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd"
+    ),
+    "negative length": b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+    "signed length": b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: +3\r\n\r\nabc",
+    "hexadecimal length": b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0x3\r\n\r\nabc",
+    "list of lengths": b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3, 4\r\n\r\nabcd",
+    "chunk size not hexadecimal": (
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\ng\r\nabc\r\n0\r\n\r\n"
+    ),
+    "chunk size too large": (
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\nabc"
+    ),
+    "no version": b"GET / HTTP/x.y\r\nHost: x\r\n\r\n",
+    "space before colon": b"GET / HTTP/1.1\r\nHost : x\r\n\r\n",
+    "nul in a header": b"GET / HTTP/1.1\r\nHost: x\r\nA: b\0c\r\n\r\n",
+    "space in a name": b"GET / HTTP/1.1\r\nHost: x\r\nA b: c\r\n\r\n",
+    "no name": b"GET / HTTP/1.1\r\nHost: x\r\n: c\r\n\r\n",
+    "bare noise": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+    "method of noise": b"G\x01T / HTTP/1.1\r\nHost: x\r\n\r\n",
+}
+
+
+def totals(server):
+    """Return requests, errors and active, once nothing is in hand."""
+    while (facts := server.stats()["totals"])["active"]:
+        pass
+    return facts["requests"], facts["errors"]
+
+
+def curl(*arguments):
+    """Return what curl prints."""
+    command = ["curl", "-sS", *arguments]
+    return subprocess.run(command, capture_output=True, timeout=DEADLINE, check=True).stdout
+
+
+@ALL
+def test_requests_are_counted(serve, engine):
+    """Answers are right; a 5xx and an exception are errors, a 404 of nobody is not."""
+    server = serve(section(engine))
+    assert get(server) == (200, b"hello")
+    assert get(server, "/stream") == (200, b"part 0\npart 1\npart 2\n")
+    assert get(server, "/busy") == (503, b"busy")
+    assert get(server, "/boom")[0] == 500
+    assert totals(server) == (4, 2)
+    server.wait_for("ValueError: boom")
+    latency = server.stats()["workers"][0]["latency"]
+    assert 0 < latency["p50"] <= latency["max"]
+
+
+@ALL
+def test_a_large_upload(serve, engine):
+    """100 MB pass through without being held."""
+    size = 100_000_000
+    server = serve(section(engine, children=1))
+    pid = server.children()[0]
+    before = peak(pid)
+    block = bytes(1_000_000)
+    body = (block for _ in range(size // len(block)))
+    headers = {"Content-Length": str(size)}
+    assert get(server, "/upload", "POST", body=body, headers=headers) == (200, b"%d" % size)
+    assert peak(pid) - before < 30_000_000
+
+
+def peak(pid):
+    """Return the largest resident size so far, in bytes."""
+    with open(f"/proc/{pid}/status") as file:
+        line = next(line for line in file if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
+
+
+@ALL
+def test_a_client_that_hangs_up(serve, engine):
+    """A client that resets its connection in the middle disturbs nobody, and is counted."""
+    server = serve(section(engine, children=1))
+    connection = asked(server, "/slow")
+    server.wait_for("request begun")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+    assert get(server) == (200, b"hello")
+    assert totals(server)[0] == 2
+    assert server.stop() == -signal.SIGTERM
+
+
+@ALL
+def test_a_unix_socket(serve, engine, tmp_path):
+    """Several listeners of a section serve alike, a unix socket among them."""
+    path = tmp_path / "web.sock"
+    server = serve(section(engine, listen=["tcp://127.0.0.1:0", f"unix://{path}"]))
+    assert get(server) == (200, b"hello")
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(path))
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        received = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert b"hello" in received
+
+
+@ALL
+@pytest.mark.parametrize("case", MALFORMED)
+def test_malformed_requests(shared, engine, case):
+    """What no server may guess about is refused: 400, or the connection is closed."""
+    server = shared(engine)
+    connection = dial(server)
+    connection.sendall(MALFORMED[case])
+    connection.shutdown(socket.SHUT_WR)
+    received = rest(connection)
+    if case.startswith("chunk") and received.startswith(b"HTTP/1.1 200"):
+        # The head is right, and the application answered without asking for the body.
+        assert received.count(b"HTTP/1.1") == 1
+    else:
+        assert received == b"" or received.startswith(b"HTTP/1.1 400"), received
+
+
+@pytest.fixture
+def shared(serve):
+    """A server of one engine."""
+    return lambda engine: serve(section(engine, children=1))
+
+
+@pytest.mark.parametrize("engine", ["wsgi", "asgi-granian", "rsgi"])
+@needs_curl
+def test_http2(serve, engine):
+    """HTTP/2 without TLS is spoken where it is asked for."""
+    server = serve(section(engine))
+    host, port = endpoint(server.address())
+    version = ["--http2-prior-knowledge", "-w", " %{http_version}"]
+    assert curl(*version, f"http://{host}:{port}/") == b"hello 2"
+
+
+@needs_curl
+def test_http2_chooses_the_engine(serve):
+    """An `asgi` section that asks for HTTP/2 gets the engine that has it."""
+    server = serve(section("asgi", http="2"))
+    host, port = endpoint(server.address())
+    assert curl("--http2-prior-knowledge", f"http://{host}:{port}/") == b"hello"
+
+
+@ALL
+@needs_curl
+@needs_openssl
+def test_tls(serve, engine, tmp_path):
+    """With a certificate the section speaks TLS."""
+    certificate, key = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
+    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    subprocess.run(
+        [*make, *subject, "-out", certificate, "-keyout", key],
+        check=True,
+        capture_output=True,
+        timeout=DEADLINE,
+    )
+    server = serve(section(engine, tls={"certificate": certificate, "key": key}))
+    port = endpoint(server.address())[1]
+    address = f"https://localhost:{port}/"
+    assert curl("-4", "--cacert", certificate, address) == b"hello"
+    assert server.stop() == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("engine", ["asgi", "asgi-granian"])
+def test_a_websocket(serve, engine):
+    """Messages come back; the stop ends the connection, where the engine lets us with 1012."""
+    server = serve(section(engine, children=1, request_timeout=DEADLINE))
+    host, port = endpoint(server.address())
+    with connect(f"ws://{host}:{port}/", close_timeout=DEADLINE) as websocket:
+        websocket.send("one")
+        assert websocket.recv(DEADLINE) == "one"
+        assert server.stats()["totals"]["active"] == 1
+        server.signal(signal.SIGTERM)
+        with pytest.raises(ConnectionClosed) as closed:
+            websocket.recv(DEADLINE)
+        if engine == "asgi":
+            assert closed.value.rcvd.code == 1012  # service restart
+    assert server.wait() == -signal.SIGTERM
+
+
+@ALL
+def test_a_request_that_takes_too_long(serve, engine):
+    """Past request_timeout the child dies, and the log shows where it was."""
+    server = serve(section(engine, request_timeout=0.3))
+    path = "/block" if engine.startswith("asgi") else "/hang"
+    connection = asked(server, path)
+    assert server.wait() == 70
+    place = "sleep" if engine == "rsgi" else "applications.py"
+    server.wait_for("cause=request_timeout")
+    assert place in server.log or engine == "rsgi"
+    connection.close()
+
+
+@pytest.mark.parametrize("engine", ["wsgi", "asgi", "asgi-granian"])
+def test_a_body_that_is_too_large(serve, engine):
+    """More than body_limit is 413, announced or not."""
+    server = serve(section(engine, body_limit=1000))
+    assert get(server, "/upload", "POST", body=bytes(1000)) == (200, b"1000")
+    assert get(server, "/upload", "POST", body=bytes(1001))[0] == 413
+    parts = iter([bytes(600), bytes(600)])
+    assert get(server, "/upload", "POST", body=parts, encode_chunked=True)[0] == 413
+
+
+@ALL
+def test_a_head_that_is_too_large(serve, engine):
+    """More than header_limit is refused."""
+    server = serve(section(engine, header_limit=8192))
+    received = b""
+    with dial(server) as connection, contextlib.suppress(ConnectionError):
+        for _ in range(100):
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"a" * 20_000)
+        received = rest(connection)
+    assert b" 4" in received.partition(b"\r\n")[0] or not received
+
+
+@pytest.mark.parametrize("engine", ["wsgi", "asgi", "asgi-granian"])
+def test_trusted_proxies(serve, engine):
+    """What a proxy says of its client counts only where the proxy is trusted."""
+    headers = {"X-Forwarded-For": "192.0.2.7", "X-Forwarded-Proto": "https"}
+    server = serve(section(engine, trusted_proxies=["127.0.0.0/8"]))
+    assert get(server, "/who", headers=headers) == (200, b"192.0.2.7 https")
+    other = serve(section(engine, trusted_proxies=["192.0.2.1"]), name="other")
+    assert get(other, "/who", headers=headers) == (200, b"127.0.0.1 http")
+
+
+@ALL
+@pytest.mark.parametrize("form", ["common", "json"])
+def test_the_access_log(serve, engine, form, tmp_path):
+    """Each request is a line in the file; nobody can forge one."""
+    import json
+
+    file = tmp_path / "access.log"
+    server = serve(section(engine, access_log=form, access_log_file=str(file), children=1))
+    get(server, "/busy?a=1", headers={"User-Agent": 'forged"\t'})
+    assert server.stop() == -signal.SIGTERM
+    (line,) = file.read_text().splitlines()
+    if form == "common":
+        assert line.startswith("127.0.0.1 - - [")
+        assert '"GET /busy?a=1 HTTP/1.1" 503' in line
+    else:
+        facts = json.loads(line)
+        assert (facts["path"], facts["query"], facts["status"]) == ("/busy", "a=1", 503)
+        assert facts["agent"].startswith('forged"')
+
+
+def test_lines_of_a_body(serve):
+    """A WSGI body is a file of lines, whole ones."""
+    server = serve(section("wsgi"))
+    assert get(server, "/lines", "POST", body=b"one\ntwo\nthree") == (200, b"one\n|two\n|three")
+
+
+def test_an_exception_in_the_middle(serve):
+    """One that comes after the first part of the body is an error, with its traceback."""
+    server = serve(section("wsgi"))
+    assert get(server, "/broken") == (200, b"one")
+    assert totals(server) == (1, 1)
+    server.wait_for("ValueError: broken")
+
+
+def test_one_request_a_connection(serve):
+    """With keep_alive = 0 each connection is closed after its answer."""
+    for engine in ("wsgi", "asgi"):
+        server = serve(section(engine, keep_alive=0.0), name=engine)
+        connection = http.client.HTTPConnection(*endpoint(server.address()), timeout=DEADLINE)
+        connection.request("GET", "/")
+        answer = connection.getresponse()
+        assert answer.will_close or answer.getheader("connection") == "close"
+        assert answer.read() == b"hello"
+        assert os.path.exists(server.config)
+        connection.close()

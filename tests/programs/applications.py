@@ -1,0 +1,174 @@
+"""Applications of the three interfaces that act as their path says."""
+
+import asyncio
+import os
+import sys
+import threading
+import time
+
+
+def begin():
+    os.write(2, b"request begun\n")
+
+
+def wsgi(environ, start_response):
+    path = environ["PATH_INFO"]
+    if path == "/slow":
+        begin()
+        time.sleep(1)
+    elif path == "/hang":
+        begin()
+        time.sleep(1000)
+    elif path == "/boom":
+        raise ValueError("boom")
+    elif path == "/busy":
+        start_response("503 Service Unavailable", [])
+        return [b"busy"]
+    elif path == "/stream":
+        return late_start(start_response)
+    elif path == "/broken":
+        start_response("200 OK", [])
+        return broken()
+    elif path == "/upload":
+        size = sum(len(part) for part in iter(lambda: environ["wsgi.input"].read(65536), b""))
+        start_response("200 OK", [])
+        return [b"%d" % size]
+    elif path == "/lines":
+        start_response("200 OK", [])
+        return [b"|".join(environ["wsgi.input"])]
+    elif path == "/who":
+        start_response("200 OK", [])
+        return [f"{environ['REMOTE_ADDR']} {environ['wsgi.url_scheme']}".encode()]
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "5")])
+    return [b"hello"]
+
+
+def late_start(start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    for number in range(3):
+        yield b"part %d\n" % number
+
+
+def broken():
+    yield b"one"
+    raise ValueError("broken")
+
+
+async def asgi(scope, receive, send):
+    if scope["type"] == "lifespan":
+        await lifespan(receive, send)
+    elif scope["type"] == "websocket":
+        await echo(receive, send)
+    else:
+        await answer(scope["path"], scope, receive, send)
+
+
+async def lifespan(receive, send):
+    await receive()
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    print("lifespan is over", file=sys.stderr, flush=True)
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+async def echo(receive, send):
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (message := await receive())["type"] == "websocket.receive":
+        await send({"type": "websocket.send", "text": message["text"]})
+
+
+async def answer(path, scope, receive, send):
+    status, parts = 200, [b"hello"]
+    if path == "/slow":
+        begin()
+        await asyncio.sleep(1)
+    elif path == "/hang":
+        begin()
+        await asyncio.sleep(1000)
+    elif path == "/block":
+        begin()
+        time.sleep(1000)
+    elif path == "/boom":
+        raise ValueError("boom")
+    elif path == "/busy":
+        status, parts = 503, [b"busy"]
+    elif path == "/stream":
+        parts = [b"part %d\n" % number for number in range(3)]
+    elif path == "/upload":
+        parts = [b"%d" % await size_of(receive)]
+    elif path == "/who":
+        parts = [f"{scope['client'][0]} {scope['scheme']}".encode()]
+    headers = [(b"content-type", b"text/plain")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    for number, part in enumerate(parts, 1):
+        message = {"type": "http.response.body", "body": part, "more_body": number < len(parts)}
+        await send(message)
+
+
+async def size_of(receive):
+    size, more = 0, True
+    while more:
+        message = await receive()
+        size, more = size + len(message.get("body", b"")), message.get("more_body", False)
+    return size
+
+
+async def rsgi(scope, protocol):
+    headers = [("content-type", "text/plain")]
+    if scope.path == "/slow":
+        begin()
+        await asyncio.sleep(1)
+    elif scope.path == "/hang":
+        begin()
+        await asyncio.sleep(1000)
+    elif scope.path == "/boom":
+        raise ValueError("boom")
+    if scope.path == "/busy":
+        protocol.response_bytes(503, headers, b"busy")
+    elif scope.path == "/upload":
+        size = 0
+        async for part in protocol:
+            size += len(part)
+        protocol.response_bytes(200, headers, b"%d" % size)
+    elif scope.path == "/stream":
+        transport = protocol.response_stream(200, headers)
+        for number in range(3):
+            await transport.send_bytes(b"part %d\n" % number)
+    else:
+        protocol.response_bytes(200, headers, b"hello")
+
+
+async def without_lifespan(scope, receive, send):
+    assert scope["type"] == "http", scope["type"]
+    await asgi(scope, receive, send)
+
+
+async def fails_to_start(scope, receive, send):
+    await receive()
+    raise RuntimeError("no database")
+
+
+async def says_that_it_failed(scope, receive, send):
+    await receive()
+    await send({"type": "lifespan.startup.failed", "message": "Traceback\nRuntimeError: no cache"})
+
+
+async def never_starts(scope, receive, send):
+    await asyncio.sleep(1000)
+
+
+def make():
+    return wsgi
+
+
+def make_nothing():
+    raise LookupError("nothing to make")
+
+
+def counts_threads(environ, start_response):
+    start_response("200 OK", [])
+    return [b"%d" % THREADS_IN_MASTER]
+
+
+THREADS_IN_MASTER = len(os.listdir("/proc/self/task")) if threading.active_count() else 0

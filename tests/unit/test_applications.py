@@ -1,0 +1,195 @@
+"""The parts of the application types that need no process; and the engines' internals in use."""
+
+import inspect
+import json
+
+import pytest
+
+from supervisor.errors import NameProblem
+from supervisor.workers import access, granian, uvicorn
+from supervisor.workers.application import ApplicationOptions, check_application
+from supervisor.workers.asgi import AsgiOptions, _engine_of
+from supervisor.workers.wsgi import HungUp, Response, TooLarge, _Body
+
+SERVED = access.Served("192.0.2.7", "GET", '/a"b', "c=d", "HTTP/1.1", 200, 5, "from", "by")
+
+CONSTRUCTOR = (
+    "worker_id sock ipc threads blocking_threads py_threads py_threads_idle_timeout backpressure "
+    "http_mode http1_opts http2_opts {}static_files ssl_enabled ssl_cert ssl_key ssl_key_password "
+    "ssl_protocol_min ssl_ca ssl_crl ssl_client_verify metrics"
+)
+
+
+@pytest.mark.parametrize("kind", ["asgi", "rsgi", "wsgi"])
+def test_the_constructors_of_granian(kind):
+    """The arguments are those that the adapter gives by position: another order would serve
+    without TLS.
+    """
+    worker = granian._WORKERS[kind]
+    websockets = "" if kind == "wsgi" else "websockets_enabled "
+    assert list(inspect.signature(worker).parameters) == CONSTRUCTOR.format(websockets).split()
+    assert hasattr(worker, "serve_mtr")
+    assert hasattr(worker, "serve_mtr_uds")
+
+
+def test_the_version_of_granian():
+    """The installed granian is of the series whose internals are used."""
+    granian.check_version()
+    assert list(inspect.signature(granian.SocketHolder).parameters) == ["fd", "uds", "backlog"]
+
+
+def test_the_hooks_of_uvicorn():
+    """What the protocol class overrides and reads exists in the installed uvicorn."""
+    base = uvicorn.HttpToolsProtocol
+    for name in ("connection_made", "data_received", "on_headers_complete", "connection_lost"):
+        assert callable(getattr(base, name))
+    state = uvicorn.ServerState()
+    assert (state.connections, state.tasks, state.default_headers) == (set(), set(), [])
+    source = inspect.getsource(base)
+    for words in ("self.cycle.keep_alive = False", "self.timeout_keep_alive", "self.scope = {"):
+        assert words in source
+
+
+def test_the_common_form():
+    """A line of the common log format; what would forge one is escaped."""
+    line = access._common_line(1e9, 0.5, 3, SERVED)
+    assert line == ('192.0.2.7 - - [09/Sep/2001:01:46:40 +0000] "GET /a\\"b?c=d HTTP/1.1" 200 5\n')
+
+
+def test_the_json_form():
+    """One object a line."""
+    facts = json.loads(access._json_line(1e9, 0.5, 3, SERVED))
+    assert facts["time"] == "2001-09-09T01:46:40.000Z"
+    assert (facts["path"], facts["seconds"], facts["slot"]) == ('/a"b', 0.5, 3)
+
+
+@pytest.mark.parametrize(
+    ("values", "engine"),
+    [
+        ({}, "uvicorn"),
+        ({"http": "2"}, "granian"),
+        ({"static": {"/": "/"}}, "granian"),
+        ({"engine": "granian"}, "granian"),
+        ({"engine": "uvicorn", "http": "1"}, "uvicorn"),
+    ],
+)
+def test_the_choice_of_the_engine(values, engine):
+    """The faster one, unless only the other has what is asked for."""
+    assert _engine_of(AsgiOptions(app="a:b", **values)) == engine
+
+
+def test_an_engine_without_http2():
+    """Asking the engine for what it has not is an error."""
+    with pytest.raises(NameProblem, match="http = '2'"):
+        _engine_of(AsgiOptions(app="a:b", engine="uvicorn", http="2"))
+
+
+@pytest.mark.parametrize("app", ["json", "json:", ":loads", "nowhere.json:loads"])
+def test_a_name_that_leads_nowhere(app):
+    """Seen without an import."""
+    with pytest.raises(NameProblem):
+        check_application(ApplicationOptions(app=app))
+
+
+class Protocol:
+    """Takes a response as the engine does."""
+
+    def response_bytes(self, status, headers, body):
+        self.answer = (status, headers, body)
+
+    def response_iter(self, status, headers, parts):
+        body = []
+        while True:
+            try:
+                body.append(parts.__next__())
+            except StopIteration:
+                break
+        parts.close()
+        self.answer = (status, headers, body)
+
+
+class Result(list):
+    """An application's result that wants to be closed."""
+
+    closed = 0
+
+    def close(self):
+        self.closed += 1
+
+
+@pytest.fixture
+def protocol():
+    """The engine's side of one request."""
+    return Protocol()
+
+
+def test_a_whole_body(protocol):
+    """A list goes out at once."""
+    response = Response(protocol, is_last=False)
+    response.start("201 Created", [("A", "b")])
+    response.send([b"one", b"two"])
+    assert protocol.answer == (201, [("A", "b")], b"onetwo")
+    assert response.size == 6
+
+
+def test_a_body_of_announced_length(protocol):
+    """A first part that is all that was announced goes out at once; the result is closed."""
+    response, result = Response(protocol, is_last=True), Result([b"", b"one", b""])
+    response.start("200 OK", [("content-length", "3")])
+    response.send(result)
+    assert protocol.answer == (200, [("content-length", "3"), ("Connection", "close")], b"one")
+    assert result.closed == 1
+
+
+def test_parts(protocol):
+    """Other bodies go out in parts, empty ones left out; `write` comes first."""
+    response = Response(protocol, is_last=False)
+    write = response.start("200 OK", [])
+    write(b"zero")
+    response.send(iter([b"one", b"", b"two"]))
+    assert protocol.answer == (200, [], [b"zero", b"one", b"two"])
+    assert response.size == 10
+
+
+def test_start_response_twice(protocol):
+    """The second call needs exc_info, and raises it once something was sent."""
+    response = Response(protocol, is_last=False)
+    response.start("200 OK", [])
+    with pytest.raises(RuntimeError, match="twice"):
+        response.start("200 OK", [])
+    response.start("500 Broken", [], exc_info=(None, None, None))
+    assert response.code == 500
+    response.send([b""])
+    error = ValueError("late")
+    with pytest.raises(ValueError, match="late"):
+        response.start("500 Broken", [], exc_info=(ValueError, error, None))
+
+
+def test_start_response_never(protocol):
+    """An application that does not call it has failed."""
+    with pytest.raises(RuntimeError, match="was not called"):
+        Response(protocol, is_last=False).send([b"one"])
+
+
+class Source:
+    """The engine's reader of a body."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def read(self, size):
+        part, self.data = self.data[:size], self.data[size:]
+        return part
+
+
+def test_a_body_that_ends_early():
+    """Less than announced means that the client hung up."""
+    with pytest.raises(HungUp):
+        _Body(Source(b"one"), 4, 0).readall()
+    assert _Body(Source(b"one"), 3, 0).readall() == b"one"
+
+
+def test_a_body_beyond_the_limit():
+    """More than the limit is refused as soon as it is seen."""
+    with pytest.raises(TooLarge):
+        _Body(Source(b"four"), 0, 3).readall()

@@ -1,0 +1,146 @@
+"""Type `asgi`: an asynchronous application on an event loop, served by one of two engines."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from typing import ClassVar, Literal, Protocol
+
+from supervisor.child import Child
+from supervisor.config import Options
+from supervisor.errors import NameProblem
+from supervisor.worker import Worker
+from supervisor.workers import access, proxies
+from supervisor.workers.application import (
+    ApplicationOptions,
+    Bytes,
+    check_application,
+    check_files,
+    load_application,
+    need,
+)
+from supervisor.workers.lifespan import Lifespan
+from supervisor.workers.middleware import counted, limited, logged
+
+
+class Engine(Protocol):
+    """What accepts connections and speaks HTTP in this child."""
+
+    async def start(self) -> None:
+        """Begin to accept."""
+
+    async def drain(self) -> None:
+        """Accept nothing new, finish what is in hand; return when it is done."""
+
+
+class AsgiOptions(ApplicationOptions, frozen=True):
+    """`engine`: "auto" takes uvicorn, the faster one, unless `http = "2"` or `static` need granian.
+
+    `lifespan`: "auto" does without where the application raises before it receives.
+    """
+
+    engine: Literal["auto", "uvicorn", "granian"] = "auto"
+    loop: Literal["uvloop", "asyncio"] = "uvloop"
+    lifespan: Literal["auto", "on", "off"] = "auto"
+    websockets: bool = True
+    body_limit: Bytes = 0
+    trusted_proxies: tuple[str, ...] = ()
+
+
+class Asgi(Worker):
+    """Runs the event loop in the main thread; the application's lifespan is the child's."""
+
+    Options: ClassVar[type[Options]] = AsgiOptions
+    schemes: ClassVar[frozenset[str]] = frozenset({"tcp", "unix"})
+    needs_listener = True
+
+    def preload(self) -> None:
+        options: AsgiOptions = self.options
+        self._engine_name = _engine_of(options)
+        modules = _MODULES[self._engine_name]
+        for module in (*modules, "uvloop") if options.loop == "uvloop" else modules:
+            need(module, "type 'asgi'")
+        if self._engine_name == "granian":
+            from supervisor.workers import granian
+
+            granian.check_version()
+        else:
+            importlib.import_module("supervisor.workers.uvicorn")
+        check_files(options)
+        if options.preload:
+            self._application = load_application(options)
+        else:
+            check_application(options)
+
+    def init(self, child: Child) -> None:
+        options: AsgiOptions = self.options
+        if not options.preload:
+            self._application = load_application(options)
+        self._loop = new_loop(options.loop)
+        self._lifespan = Lifespan(self._application, options.lifespan)
+        self._loop.run_until_complete(self._lifespan.startup())
+        self._engine = self._new_engine(child, access.log(options, child))
+
+    def _new_engine(self, child: Child, log: access.Log | None) -> Engine:
+        options, state = self.options, self._lifespan.state
+        application = proxies.asgi(self._application, options.trusted_proxies)
+        if options.body_limit:
+            application = limited(application, options.body_limit)
+        application = counted(application, child)
+        if log is not None:
+            application = logged(application, log)
+        if self._engine_name == "granian":
+            from supervisor.workers.granian import Asynchronous, asgi_call
+
+            call = asgi_call(application, child, options.root_path, state)
+            return Asynchronous(
+                child, options, "asgi", call, self._loop, websockets=options.websockets
+            )
+        from supervisor.workers.uvicorn import Uvicorn
+
+        return Uvicorn(child, options, application, state, self._loop)
+
+    def run(self, child: Child) -> None:
+        self._loop.run_until_complete(self._serve(child))
+
+    async def _serve(self, child: Child) -> None:
+        await self._engine.start()
+        await told_to_stop(child)
+        await self._engine.drain()
+        await self._lifespan.shutdown()
+
+    def close(self) -> None:
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+
+
+_MODULES = {"granian": ("granian",), "uvicorn": ("uvicorn", "httptools", "websockets")}
+
+
+def _engine_of(options: AsgiOptions) -> str:
+    needs_granian = options.http == "2" or bool(options.static)
+    if options.engine == "uvicorn" and needs_granian:
+        reason = "static files" if options.static else "http = '2'"
+        raise NameProblem(f"'uvicorn' has no {reason}; 'granian' has", "engine")
+    if options.engine == "auto":
+        return "granian" if needs_granian else "uvicorn"
+    return options.engine
+
+
+def new_loop(name: str) -> asyncio.AbstractEventLoop:
+    """An event loop of its kind, the current one of this thread."""
+    if name == "uvloop":
+        import uvloop
+
+        loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    else:
+        loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    return loop
+
+
+async def told_to_stop(child: Child) -> None:
+    """Wait until this child is told to stop, while the loop runs."""
+    told, loop = asyncio.Event(), asyncio.get_running_loop()
+    loop.add_reader(child.wakeup.fileno(), child.wakeup.clear)
+    child.when_told(lambda: loop.call_soon_threadsafe(told.set))
+    await told.wait()
