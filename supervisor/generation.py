@@ -370,7 +370,7 @@ class Generation:
         self._frame.notifier.wait(self._frame.signals, timeout, *self._readiness.descriptors())
         taken = self._frame.signals.take()
         self._cause = self._cause or signal_cause(taken)
-        self._note_ready()  # before the dead are taken off: who has finished was ready
+        self._note_ready()
         if signal.SIGCHLD in taken:
             for death in process.reap():
                 if death.pid in self._alive:
@@ -396,6 +396,8 @@ class Generation:
 
     def _bury(self, death: Death) -> None:
         """Take a dead child off the table; its death is the cause unless there is one already."""
+        if self._alive[death.pid].number in self._waiting:
+            self._note_ready()  # it may have told, and finished, since the last look
         slot = self._alive.pop(death.pid)
         self._readiness.forget(slot.number)
         crash = self._examine(slot, death)
