@@ -218,7 +218,7 @@ class SignalRecorder:
 @contextlib.contextmanager
 def stop_raised_by(*signums: signal.Signals) -> Iterator[None]:
     """Inside, the first of `signums` raises Stop; the others do nothing from then on, so that what
-    has to be restored on the way out is. For a program at a terminal, not across a fork.
+    has to be restored on the way out is. SIGINT raises KeyboardInterrupt. For a prompt.
 
     A signal just before readline's select(2) would only be seen at the next key: a thread, asleep
     until one comes, sends it again until its handler has run.
@@ -231,12 +231,17 @@ def stop_raised_by(*signums: signal.Signals) -> Iterator[None]:
         seen.set()
         raise Stop(signum)
 
+    def interrupt(_signum: int, _frame: Any) -> None:
+        seen.set()
+        raise KeyboardInterrupt
+
     reader, writer = os.pipe2(os.O_CLOEXEC)
     os.set_blocking(writer, False)
-    insisting = threading.Thread(target=_insist, args=(reader, signums, seen), daemon=True)
+    insisting = threading.Thread(target=_insist, args=(reader, seen), daemon=True)
     insisting.start()
     for number in signums:
         signal.signal(number, end)
+    signal.signal(signal.SIGINT, interrupt)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     try:
         yield
@@ -248,12 +253,15 @@ def stop_raised_by(*signums: signal.Signals) -> Iterator[None]:
         os.close(reader)
 
 
-def _insist(reader: int, signums: tuple[signal.Signals, ...], seen: threading.Event) -> None:
+def _insist(reader: int, seen: threading.Event) -> None:
     main = threading.main_thread().ident
-    while came := os.read(reader, 1):
-        if came[0] in signums and main is not None:
-            while not seen.wait(_AGAIN):
-                signal.pthread_kill(main, came[0])
+    while came := os.read(reader, 4096):
+        while not seen.wait(_AGAIN) and main is not None:
+            signal.pthread_kill(main, came[-1])
+        # What was sent again has left its number in the pipe as well.
+        while select.select([reader], [], [], 0)[0] and os.read(reader, 4096):
+            pass
+        seen.clear()
 
 
 def block_all() -> set[signal.Signals | int]:
