@@ -7,8 +7,8 @@ call without a deadline.
 from __future__ import annotations
 
 import threading
-import time
 from contextlib import nullcontext
+from time import monotonic_ns
 from typing import Final
 
 from supervisor import signals
@@ -42,6 +42,8 @@ class Requests:
         self.active = 0
         self.lock: threading.RLock | None = None
         self._row = row
+        # What the row says, again: to read a word back costs as much as to write it.
+        self._ended = self._busy = self._busy_since = self._spent = self._longest = 0
         self._timeout = timeout
         self._stop_by: float | None = None  # monotonic s
         self._timed: dict[Request | Burst, None] = {}  # with a deadline, oldest first
@@ -61,7 +63,7 @@ class Requests:
         """
         with self.lock or nullcontext():
             self._stop_by = instant
-            self._row[STATE] = (time.monotonic_ns() & ~7) | State.STOPPING
+            self._row[STATE] = (monotonic_ns() & ~7) | State.STOPPING
             self.arm()
 
     def begin(self, request: Request | Burst, now: int) -> None:
@@ -69,7 +71,7 @@ class Requests:
         row = self._row
         row[ACTIVE] = self.active = active = self.active + 1
         if active == 1:
-            row[BUSY_SINCE] = now
+            row[BUSY_SINCE] = self._busy_since = now
             if self._stop_by is None:
                 row[STATE] = (now & ~7) | _BUSY
         if self._timeout and request.timed:
@@ -84,29 +86,24 @@ class Requests:
         row = self._row
         row[ACTIVE] = self.active = active = self.active - 1
         if not active:
-            row[BUSY] += now - row[BUSY_SINCE]
+            row[BUSY] = self._busy = self._busy + now - self._busy_since
             if self._stop_by is None:
                 row[STATE] = (now & ~7) | _IDLE
         if self._timeout and request.timed:
             del self._timed[request]
             self.arm()
 
-    def account(self, elapsed: int, failed: bool) -> None:
-        """Count one that took `elapsed` ns."""
+    def account(self, elapsed: int | None, failed: bool) -> None:
+        """Count one that took `elapsed` ns; None where the duration says nothing (a WebSocket)."""
         row = self._row
-        row[REQUESTS] += 1
+        row[REQUESTS] = self._ended = self._ended + 1
         if failed:
             row[ERRORS] += 1
-        row[LATENCY_SUM] += elapsed
-        row[HISTOGRAM + bucket_of(elapsed)] += 1
-        if elapsed > row[LATENCY_MAX]:
-            row[LATENCY_MAX] = elapsed
-
-    def account_untimed(self, failed: bool) -> None:
-        """Count one whose duration says nothing (a WebSocket)."""
-        self._row[REQUESTS] += 1
-        if failed:
-            self._row[ERRORS] += 1
+        if elapsed is not None:
+            row[LATENCY_SUM] = self._spent = self._spent + elapsed
+            row[HISTOGRAM + bucket_of(elapsed)] += 1
+            if elapsed > self._longest:
+                row[LATENCY_MAX] = self._longest = elapsed
 
     def arm(self) -> None:
         """Set the timer to the nearest deadline: of the oldest request, or of the stop."""
@@ -121,7 +118,7 @@ class Requests:
         deadlines = [] if stop_by is None else [stop_by]
         if self._timed:
             deadlines.append(next(iter(self._timed)).begun / 1e9 + self._timeout)
-        return max(1e-6, min(deadlines) - time.monotonic()) if deadlines else 0.0
+        return max(1e-6, min(deadlines) - monotonic_ns() / 1e9) if deadlines else 0.0
 
     def name(self, text: str) -> None:
         """Note the request in hand for statistics and crash reports."""
@@ -149,7 +146,7 @@ class Request:
         requests = self._requests
         if self._name:
             requests.name(self._name)
-        self.begun = now = time.monotonic_ns()
+        self.begun = now = monotonic_ns()
         if requests.lock is None:
             requests.begin(self, now)
         else:
@@ -157,23 +154,20 @@ class Request:
                 requests.begin(self, now)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, _error: object, _trace: object) -> None:
         requests = self._requests
+        now = monotonic_ns()
         failed = self._failed or (kind is not None and not issubclass(kind, Stop))
+        elapsed = now - self.begun if self.timed else None
         if requests.lock is None:
-            self._end(failed, time.monotonic_ns())
+            requests.let_go(self, now)
+            requests.account(elapsed, failed)
         else:
             with requests.lock:
-                self._end(failed, time.monotonic_ns())
+                requests.let_go(self, now)
+                requests.account(elapsed, failed)
         if self._name:
             requests.name("")
-
-    def _end(self, failed: bool, now: int) -> None:
-        self._requests.let_go(self, now)
-        if self.timed:
-            self._requests.account(now - self.begun, failed)
-        else:
-            self._requests.account_untimed(failed)
 
 
 class Burst:
@@ -187,17 +181,17 @@ class Burst:
         self.begun = 0  # monotonic ns, of the one in hand
 
     def __enter__(self) -> Burst:
-        self.begun = now = time.monotonic_ns()
+        self.begun = now = monotonic_ns()
         self._requests.begin(self, now)
         return self
 
     def done(self, failed: bool) -> None:
         """The one in hand is answered, or has failed; what follows is the next."""
         requests, begun = self._requests, self.begun
-        self.begun = now = time.monotonic_ns()
+        self.begun = now = monotonic_ns()
         requests.account(now - begun, failed)
         if requests.has_deadline:
             requests.arm()
 
     def __exit__(self, *_: object) -> None:
-        self._requests.let_go(self, time.monotonic_ns())
+        self._requests.let_go(self, monotonic_ns())

@@ -105,8 +105,9 @@ def bucket_of(nanoseconds: int) -> int:
     bound.
     """
     units = nanoseconds >> _UNIT
-    shift = max(0, units.bit_length() - 4)
-    return min(8 * shift + (units >> shift), BUCKETS - 1)
+    shift = units.bit_length() - 4
+    bucket = 8 * shift + (units >> shift) if shift > 0 else units
+    return bucket if bucket < BUCKETS else BUCKETS - 1
 
 
 def bucket_bounds(bucket: int) -> tuple[int, int]:

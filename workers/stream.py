@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import socket
+import termios
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from supervisor.child import Child
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from supervisor.workers.tls import Tls
 
 _CHUNK: Final = 65_536
+_NOTHING: Final = bytes(4)  # the int that FIONREAD fills, ioctl_tty(2)
 _UNREAD_CHUNKS: Final = 64  # a peer that never stops sending must not keep the child
 
 
@@ -93,8 +96,14 @@ def hang_up(connection: socket.socket) -> None:
     all.
     """
     with contextlib.suppress(OSError):
-        connection.setblocking(False)
-        for _ in range(_UNREAD_CHUNKS):
-            if not connection.recv(_CHUNK):
-                break
+        if fcntl.ioctl(connection.fileno(), termios.FIONREAD, _NOTHING) != _NOTHING:
+            _read_away(connection)
     connection.close()
+
+
+def _read_away(connection: socket.socket) -> None:
+    """Take what has come, but not for ever what goes on coming."""
+    connection.setblocking(False)
+    for _ in range(_UNREAD_CHUNKS):
+        if not connection.recv(_CHUNK):
+            break
