@@ -486,7 +486,8 @@ class Generation:
         frame = self._frame
         kill_at = time.monotonic() + frame.config.master.stop_timeout
         self._tell_progress(kill_at, ends)
-        if self._alive and frame.group.terminate(self._tell_others()):
+        # A second order to stop may be merged with our own; the first, during a switch, must not.
+        if self._alive and frame.group.terminate(self._tell_others(), lossless=not ends):
             frame.signals.record(signal.SIGTERM)
         orders = 1 if cause.signum in _OPERATOR else 0
         killed = False

@@ -295,13 +295,14 @@ class ProcessGroup:
             # Nobody who waits for us would see us stopped: Ctrl-Z would hang the terminal.
             signals.ignore(signal.SIGTSTP)
 
-    def terminate(self, pids: list[int]) -> bool:
+    def terminate(self, pids: list[int], *, lossless: bool) -> bool:
         """Send SIGTERM to the group, ourselves left out; True when someone else sent us one
         meanwhile.
 
-        Where the group has strangers in it, only `pids` are told.
+        Where the group has strangers in it, only `pids` are told. Likewise if it has to be
+        `lossless`: the kernel merges a TERM that comes between our own copy and its consumption.
         """
-        if not self._alone:
+        if lossless or not self._alone:
             for pid in pids:
                 tell(pid, signal.SIGTERM)
             return False

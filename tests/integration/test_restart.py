@@ -11,6 +11,7 @@ from tests.integration.clients import ask, dial, endpoint, line, rest
 from tests.integration.configs import hooks, table, web
 
 AGAIN = {"restart": "on-crash", "stop_timeout": 5.0}
+BRIEF = table("workers.brief", type="faults:Brief")
 GATE = table("modules.gate", type="faults:Gate")
 
 
@@ -111,13 +112,10 @@ def test_what_waits_is_answered_by_the_next_generation(serve):
 
 def test_crashes_in_a_row_back_off(serve):
     """A generation that was not ready for a second is followed after 0.1 s, doubling."""
-    server = serve(web("faults:serve", children=1), master=AGAIN)
-    for generation in range(1, 5):
-        server.wait_for(rf"server ready .*generation={generation}\b")
-        assert ask(server, b"exit\n") == b""
+    server = serve(BRIEF, master=AGAIN)
     server.wait_for("wait=0.800s")
     waits = re.findall(r"server restarting .*wait=(\S+)s", server.log)
-    assert waits == ["0.100", "0.200", "0.400", "0.800"]
+    assert waits[:4] == ["0.100", "0.200", "0.400", "0.800"]
     stopped = server.command("stop")
     assert stopped.returncode == 0
     assert server.wait() == -signal.SIGTERM
@@ -125,10 +123,7 @@ def test_crashes_in_a_row_back_off(serve):
 
 def test_a_signal_ends_the_back_off(serve):
     """INT while no generation lives ends the server by INT, at once."""
-    server = serve(web("faults:serve", children=1), master=AGAIN)
-    for generation in range(1, 5):
-        server.wait_for(rf"server ready .*generation={generation}\b")
-        assert ask(server, b"exit\n") == b""
+    server = serve(BRIEF, master=AGAIN)
     server.wait_for("server restarting .*wait=0.800s")
     server.signal(signal.SIGINT)
     assert server.wait() == -signal.SIGINT

@@ -144,6 +144,13 @@ COMMANDS = {
 }
 
 
+class Brief(Worker):
+    """Is ready, and dies."""
+
+    def run(self, child: Child) -> None:
+        os._exit(1)
+
+
 class Moody(Worker):
     """Fails its init for as long as a file exists."""
 
