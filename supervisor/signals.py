@@ -189,7 +189,11 @@ class SignalRecorder:
         die a second later.
         Not across a fork: it keeps a watchdog thread.
         """
-        faulthandler.dump_traceback_later(max(seconds, 0.0) + 1.0, file=2, exit=True)
+        mask = block_all()  # the new thread must not take a signal that is to interrupt this one
+        try:
+            faulthandler.dump_traceback_later(max(seconds, 0.0) + 1.0, file=2, exit=True)
+        finally:
+            set_mask(mask)
         try:
             with self._raising(self._raises | {signal.SIGALRM}):
                 signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-3))

@@ -10,21 +10,12 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from supervisor.config import Options, Seconds
+from supervisor.config import Options, Seconds, TlsOptions
 from supervisor.errors import NameProblem
 from supervisor.registry import load_object
 
 Bytes = Annotated[int, Meta(ge=0)]
 HeaderLimit = Annotated[int, Meta(ge=8192, le=16_777_216)]
-
-
-class TlsOptions(Options, frozen=True):
-    """`tls`: PEM files; with `client_ca` a client must show a certificate signed by it."""
-
-    certificate: str
-    key: str
-    minimum: Literal["1.2", "1.3"] = "1.2"
-    client_ca: str = ""
 
 
 class ApplicationOptions(Options, frozen=True):
@@ -95,7 +86,11 @@ def tls_context(options: TlsOptions) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     version = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}[options.minimum]
     context.minimum_version = version
-    _load("certificate", options, lambda: context.load_cert_chain(options.certificate, options.key))
+    _load(
+        "certificate",
+        options,
+        lambda: context.load_cert_chain(options.certificate, options.key or None),
+    )
     if options.client_ca:
         _load("client_ca", options, lambda: context.load_verify_locations(options.client_ca))
         context.verify_mode = ssl.CERT_REQUIRED

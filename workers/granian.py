@@ -179,7 +179,16 @@ def _tls(options: ApplicationOptions) -> tuple[Any, ...]:
         return (False, None, None, None, "tls1.3", None, [], False)
     authority = tls.client_ca or None
     minimum = f"tls{tls.minimum}"
-    return (True, tls.certificate, tls.key, None, minimum, authority, [], bool(authority))
+    return (
+        True,
+        tls.certificate,
+        tls.key or tls.certificate,
+        None,
+        minimum,
+        authority,
+        [],
+        bool(authority),
+    )
 
 
 class Asynchronous:
