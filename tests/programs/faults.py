@@ -68,6 +68,13 @@ def loop(connection: socket.socket) -> None:
         pass
 
 
+def late(connection: socket.socket) -> None:
+    """Say that the request is in hand, and never come back."""
+    connection.sendall(b"taken\n")
+    while True:
+        pass
+
+
 def pause(connection: socket.socket) -> None:
     """Wait for a byte."""
     connection.recv(1)
@@ -133,6 +140,7 @@ COMMANDS = {
     "exit": lambda connection: os._exit(3),
     "regex": regex,
     "loop": loop,
+    "late": late,
     "pause": pause,
     "hang": hang,
     "memory": memory,
