@@ -96,7 +96,8 @@ def hang_up(connection: socket.socket) -> None:
     all.
     """
     with contextlib.suppress(OSError):
-        if fcntl.ioctl(connection.fileno(), termios.FIONREAD, _NOTHING) != _NOTHING:
+        descriptor = connection.fileno()  # -1: the handler has closed it
+        if descriptor >= 0 and fcntl.ioctl(descriptor, termios.FIONREAD, _NOTHING) != _NOTHING:
             _read_away(connection)
     connection.close()
 

@@ -116,7 +116,8 @@ def test_no_signal_is_blocked_or_ignored(serve):
     """What the interpreter and our children ignore (PIPE, HUP) is back at its default."""
     server = serve(shell("grep -E '^Sig(Blk|Ign)' /proc/self/status >&2; exec sleep 1000"))
     masks = server.wait_for(r"SigBlk:\s+(\w+)", r"SigIgn:\s+(\w+)")
-    assert [int(mask[1], 16) for mask in masks] == [0, 0]
+    ours_to_change = ~(1 << 31 | 1 << 32)  # 32 and 33 belong to the C library, signal(7)
+    assert [int(mask[1], 16) & ours_to_change for mask in masks] == [0, 0]
     assert server.stop() == -signal.SIGTERM
 
 

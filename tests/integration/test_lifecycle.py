@@ -59,6 +59,14 @@ def test_an_answer_is_whole_though_the_question_was_not_read(serve):
     assert server.stop() == -signal.SIGTERM
 
 
+def test_a_handler_may_close_its_connection(serve):
+    """What is closed already is no error, and the child serves on."""
+    server = serve(web("handlers:closing", children=1))
+    assert ask(server) == ask(server)
+    assert server.stats()["totals"]["errors"] == 0
+    assert server.stop() == -signal.SIGTERM
+
+
 def test_a_connection_without_progress_is_given_up(serve):
     """`connection_timeout` ends the wait for a silent client, as an error of its request."""
     server = serve(web("handlers:gated", children=1, connection_timeout=0.2))

@@ -42,6 +42,12 @@ def computing(connection: socket.socket, address: Address) -> None:
     re.match(r"(a+)+$", "a" * 64 + "b")
 
 
+def closing(connection: socket.socket, address: Address) -> None:
+    """Answer, and close the connection itself."""
+    connection.sendall(f"closing {os.getpid()}\n".encode())
+    connection.close()
+
+
 def failing(connection: socket.socket, address: Address) -> NoReturn:
     """Raise an ordinary exception."""
     raise ValueError("the handler failed")
