@@ -400,6 +400,11 @@ class Generation:
             self._note_ready()  # it may have told, and finished, since the last look
         slot = self._alive.pop(death.pid)
         self._readiness.forget(slot.number)
+        if self._cause is not None and death.exit_code == 0:
+            self._remove_temporary(slot)
+            self._board.end_slot(slot.number)
+            log.info("child exited %s code=0", self._name(slot, death.pid))
+            return
         crash = self._examine(slot, death)
         is_finished = crash.state is State.FINISHED and death.exit_code == 0
         self._board.end_slot(slot.number, is_finished)
@@ -419,6 +424,8 @@ class Generation:
 
     def _remove_temporary(self, slot: Slot) -> None:
         """What the child registered, and its own directory."""
+        if not self._frame.runtime.temporary.exists():
+            return
         tempdir = self._frame.runtime.temporary / str(slot.number)
         clear_journal(journal_of(tempdir))
         remove(journal_of(tempdir))

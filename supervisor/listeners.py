@@ -175,7 +175,9 @@ def _bind_problem(error: OSError) -> str:
 
 def _bind_internet(address: Address) -> socket.socket:
     kind = socket.SOCK_STREAM if address.scheme == "tcp" else socket.SOCK_DGRAM
-    found = socket.getaddrinfo(address.host, address.port, type=kind, flags=socket.AI_PASSIVE)
+    # Bytes spare the import of the tables of international names, 5 ms.
+    host = address.host.encode() if address.host.isascii() else address.host
+    found = socket.getaddrinfo(host, address.port, type=kind, flags=socket.AI_PASSIVE)
     family, kind_found, protocol, _, where = found[0]
     sock = socket.socket(family, kind_found, protocol)
     try:

@@ -37,7 +37,7 @@ backlog = 2048
 """
 ECHO = """\
 type = "tcp"
-handler = "supervisor.workers.echo:stream"
+handler = "tests.benchmarks.once:serve"
 """
 Contender = Callable[[int], AbstractContextManager["Server"]]
 FLOOR_READY = r"ready address=(?P<host>[\d.]+):(?P<port>\d+) forked_in=(?P<forked_in>[\d.]+)"
