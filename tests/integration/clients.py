@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from typing import Any
 
@@ -50,10 +51,16 @@ def rest(connection: socket.socket) -> bytes:
         return b"".join(iter(lambda: connection.recv(65536), b""))
 
 
+def finish(connection: socket.socket) -> None:
+    """Say that no more will come; the other side may have ended the connection already."""
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_WR)
+
+
 def ask(server: Server, data: bytes = b"", section: str = "web", index: int = 0) -> bytes:
     """Send data, if any, on a fresh connection, and return the whole answer."""
     connection = dial(server, section, index)
     if data:
         connection.sendall(data)
-        connection.shutdown(socket.SHUT_WR)
+        finish(connection)
     return rest(connection)

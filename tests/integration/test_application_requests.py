@@ -15,7 +15,7 @@ from websockets.sync.client import connect
 
 from tests.harness import DEADLINE
 from tests.integration.applications import ENGINES, asked, get, section
-from tests.integration.clients import dial, endpoint, rest
+from tests.integration.clients import dial, endpoint, finish, rest
 
 ALL = pytest.mark.parametrize("engine", ENGINES)
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
@@ -126,8 +126,11 @@ def test_malformed_requests(shared, engine, case):
     server = shared(engine)
     connection = dial(server)
     connection.sendall(MALFORMED[case])
-    connection.shutdown(socket.SHUT_WR)
-    received = rest(connection)
+    finish(connection)
+    try:
+        received = rest(connection)
+    except ConnectionResetError:
+        received = b""  # closed, with words of ours unread
     if case.startswith("chunk") and received.startswith(b"HTTP/1.1 200"):
         # The head is right, and the application answered without asking for the body.
         assert received.count(b"HTTP/1.1") == 1

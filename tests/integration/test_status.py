@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness import DEADLINE, environment, supervisor
-from tests.integration.clients import ask, connect, dial, endpoint, line, rest
+from tests.integration.clients import ask, connect, dial, endpoint, finish, line, rest
 from tests.integration.configs import job, table, web
 
 
@@ -37,7 +37,7 @@ def send(server, data, *, end=False):
     connection = dial(server, "status")
     connection.sendall(data)
     if end:
-        connection.shutdown(socket.SHUT_WR)
+        finish(connection)
     return rest(connection)
 
 
