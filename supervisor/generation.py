@@ -380,11 +380,14 @@ class Generation:
         return taken
 
     def _note_ready(self) -> None:
-        pids = {slot.number: pid for pid, slot in self._alive.items()}
-        told = self._readiness.take(pids)
+        told = self._readiness.take(self._pids)
         if self._cause is None:
             for number in told:
                 self._become_ready(self._slots[number])
+
+    def _pids(self) -> dict[int, int]:
+        """The pid of each living child by its slot."""
+        return {slot.number: pid for pid, slot in self._alive.items()}
 
     def _print_statistics(self) -> None:
         try:
@@ -400,15 +403,14 @@ class Generation:
             self._note_ready()  # it may have told, and finished, since the last look
         slot = self._alive.pop(death.pid)
         self._readiness.forget(slot.number)
+        self._remove_temporary(slot)
         if self._cause is not None and death.exit_code == 0:
-            self._remove_temporary(slot)
             self._board.end_slot(slot.number)
             log.info("child exited %s code=0", self._name(slot, death.pid))
             return
         crash = self._examine(slot, death)
         is_finished = crash.state is State.FINISHED and death.exit_code == 0
         self._board.end_slot(slot.number, is_finished)
-        self._remove_temporary(slot)
         if is_finished:
             log.info("child finished %s", self._name(slot, death.pid))
             self._finished += 1

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from supervisor.worker import Watch
 
@@ -28,9 +28,13 @@ class Readiness:
         watched = [watch.fileno() for watch in self._watches.values()]
         return [descriptor for descriptor in (self._reader, *watched) if descriptor >= 0]
 
-    def take(self, pids: Mapping[int, int]) -> list[int]:
-        """The slots that have become ready since the last call. `pids` by slot."""
-        told = [slot for slot, watch in self._watches.items() if watch.becomes_ready(pids[slot])]
+    def take(self, pids: Callable[[], Mapping[int, int]]) -> list[int]:
+        """The slots that have become ready since the last call. `pids` gives the pid by slot.
+
+        It is asked only where somebody is watched, for this runs at each wake.
+        """
+        by_slot = pids() if self._watches else {}
+        told = [slot for slot, watch in self._watches.items() if watch.becomes_ready(by_slot[slot])]
         return self._from_pipe() + told
 
     def _from_pipe(self) -> list[int]:
