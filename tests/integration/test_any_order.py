@@ -10,6 +10,7 @@ import socket
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -138,6 +139,8 @@ class AnyOrder(RuleBasedStateMachine):
 
 
 TestAnyOrder = AnyOrder.TestCase
+# Twelve servers, with the back-off of many crashes in a row, are one test here.
+TestAnyOrder.pytestmark = [pytest.mark.timeout(600)]
 TestAnyOrder.settings = settings(
     max_examples=12,
     stateful_step_count=8,
