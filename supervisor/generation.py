@@ -124,6 +124,7 @@ class Generation:
         count = sum(section.children for section in frame.loaded.sections)
         self._descriptor_limit = process.allow_descriptors(count + _SPARE_DESCRIPTORS)
         self._slots = _plan(frame.loaded.sections)
+        self._black_boxes = process.ranges_of(slot.black_box for slot in self._slots)
         self._readiness = Readiness()
         self._waiting: set[int] = set()  # slots that are not ready yet
         self._board = Scoreboard(
@@ -284,12 +285,10 @@ class Generation:
         """In a child: close what belongs to the master or to the other children."""
         if self._frame.launcher is not None:
             self._frame.launcher.leave_streams()
-        boxes = [other.black_box for other in self._slots]
         for descriptor in self._frame.private:
             os.close(descriptor)
         self._readiness.drop_foreign(slot.number)
-        process.close_range(boxes[: slot.number])
-        process.close_range(boxes[slot.number + 1 :])
+        process.close_others(self._black_boxes, slot.black_box)
         process.limit_descriptors(self._descriptor_limit)
 
     def _until_ready(self, start_by: float) -> Cause | None:
@@ -615,9 +614,7 @@ class Generation:
 
 
 def _plan(sections: Iterable[LoadedSection]) -> list[Slot]:
-    """Slots in file order. The black boxes come one after another, so a child closes them as a
-    range.
-    """
+    """Slots in file order. The black boxes come one after another, so they are few ranges."""
     places = [(section, rank) for section in sections for rank in range(section.children)]
     return [
         Slot(number, rank, section, os.memfd_create(f"black-box-{number}"))

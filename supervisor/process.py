@@ -12,7 +12,7 @@ import math
 import os
 import resource
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, NoReturn, TypeVar
 
@@ -175,15 +175,29 @@ def name_of(pid: int) -> str | None:
     return None
 
 
-def close_range(descriptors: Sequence[int]) -> None:
-    """Close descriptors of which most are neighbours, each run of them by one call
+def ranges_of(descriptors: Iterable[int]) -> tuple[range, ...]:
+    """Ascending descriptors, most of them neighbours, as few ranges."""
+    found: list[range] = []
+    for descriptor in descriptors:
+        if found and found[-1].stop == descriptor:
+            found[-1] = range(found[-1].start, descriptor + 1)
+        else:
+            found.append(range(descriptor, descriptor + 1))
+    return tuple(found)
+
+
+def close_others(ranges: Iterable[range], kept: int) -> None:
+    """Close all descriptors of `ranges` but `kept`, each range by one call or two
     (close_range(2)).
+
+    In every child: to look at each descriptor would copy the pages of all of them.
     """
-    start = 0
-    for index, descriptor in enumerate(descriptors):
-        if index + 1 == len(descriptors) or descriptors[index + 1] != descriptor + 1:
-            os.closerange(descriptors[start], descriptor + 1)
-            start = index + 1
+    for one in ranges:
+        if kept in one:
+            os.closerange(one.start, kept)
+            os.closerange(kept + 1, one.stop)
+        else:
+            os.closerange(one.start, one.stop)
 
 
 def allow_descriptors(count: int) -> int:

@@ -123,19 +123,30 @@ def is_open(descriptor):
 
 
 @pytest.mark.parametrize(
-    "closed",
-    [[], [200], [200, 201, 202], [201, 203], [200, 201, 204, 205], [200, 202, 203, 205]],
+    ("descriptors", "ranges"),
+    [
+        ([], ()),
+        ([7], (range(7, 8),)),
+        ([200, 201, 202], (range(200, 203),)),
+        ([200, 202, 203, 205], (range(200, 201), range(202, 204), range(205, 206))),
+    ],
 )
-def test_only_the_named_descriptors_are_closed(closed):
-    """Neighbours go together; what lies between stays open."""
+def test_neighbours_are_one_range(descriptors, ranges):
+    """As few ranges as there are gaps, and one more."""
+    assert process.ranges_of(descriptors) == ranges
+
+
+@pytest.mark.parametrize("kept", [200, 201, 202, 204, 205])
+def test_all_of_the_ranges_is_closed_but_one(kept):
+    """The one that is kept, and what lies between the ranges, stay open."""
     numbers = range(200, 206)
     for number in numbers:
         os.dup2(0, number)
-    process.close_range(closed)
+    process.close_others((range(200, 203), range(204, 206)), kept)
     still_open = [number for number in numbers if is_open(number)]
     for number in still_open:
         os.close(number)
-    assert still_open == [number for number in numbers if number not in closed]
+    assert still_open == sorted({kept, 203})
 
 
 def test_a_process_has_a_name_while_it_lives():
