@@ -9,95 +9,37 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import Any, Final, NoReturn
 
-from supervisor import process, signals, stats, table
+from supervisor import process, stats, table
 from supervisor.child import Child, Place
-from supervisor.config import Config
-from supervisor.crash import Crash, cause_of, last_line, own_part
-from supervisor.daemon import Launcher
-from supervisor.errors import Exit, ScoreboardError, StartError, Stop, SupervisorError
-from supervisor.listeners import Listener
+from supervisor.crash import Crash
+from supervisor.errors import Exit, ScoreboardError, Stop, SupervisorError
+from supervisor.frame import Cause, Frame, Slot, as_start_failure, plan, signal_cause
+from supervisor.hooks import GRACE, Hooks
 from supervisor.log import log, pairs
-from supervisor.module import Module, Server
-from supervisor.process import Death, ProcessGroup
+from supervisor.postmortem import Examiner, remove_temporary
+from supervisor.process import Death
 from supervisor.readiness import Readiness
-from supervisor.registry import Loaded, LoadedSection, describe
-from supervisor.resources import Resources, RuntimeDirectory, clear_journal, journal_of, remove
+from supervisor.registry import describe
+from supervisor.resources import remove
 from supervisor.scoreboard import (
-    ACTIVE,
     H_DOOR,
     H_FORCED,
-    READY_AT,
     Scoreboard,
     ServerState,
     State,
-    text_of,
     wall_clock,
 )
-from supervisor.signals import Action, SignalRecorder
-from supervisor.systemd import Notifier
 
-_BLACK_BOX_SIZE: Final = 65_536  # bytes read back, the last ones
 _SPARE_DESCRIPTORS: Final = 256  # beside the black boxes: listeners, locks, what modules open
 # Thawing makes the next generation collect the whole heap, 7 ms; never, and cycles of the dead
 # generations would pile up.
 _THAW_EVERY: Final = 16
-_GRACE: Final = 1.0  # s: for a destroy after the common deadline, for a dump
 _SAMPLING: Final = 0.2  # s that SIGUSR1 may take to ask the kernel about CPU and memory
 _OPERATOR: Final = (signal.SIGTERM, signal.SIGINT)
-
-
-class Cause(NamedTuple):
-    """Why a generation ended. `signum` where a signal ended it, `message` for who started it."""
-
-    reason: str
-    status: Exit = Exit.OK
-    signum: signal.Signals | None = None
-    message: str = ""
-
-
-class Slot(NamedTuple):
-    """What the master decides about a child before its fork. `black_box` is a memfd."""
-
-    number: int
-    rank: int
-    section: LoadedSection
-    black_box: int
-
-    @property
-    def name(self) -> str:
-        """The section's name."""
-        return self.section.section.name
-
-
-class Frame(NamedTuple):
-    """What all generations share; made by the master, before the first."""
-
-    config: Config
-    loaded: Loaded
-    listeners: dict[str, tuple[Listener, ...]]  # by section
-    runtime: RuntimeDirectory
-    resources: Resources
-    signals: SignalRecorder
-    group: ProcessGroup
-    started_at: int  # ns since 1970
-    private: tuple[int, ...]  # descriptors that no child may keep
-    strangers: frozenset[int]  # children of this process before it was ours
-    notifier: Notifier
-    launcher: Launcher | None  # who waits for readiness, under --daemon
-
-
-def signal_cause(taken: Iterable[signal.Signals]) -> Cause | None:
-    """The cause in one turn's signals. It precedes the turn's deaths: exits beside it are
-    consequences.
-    """
-    for number in taken:
-        if number in signals.TERMINATIONS:
-            return Cause(number.name, signum=number)
-    return None
 
 
 class Generation:
@@ -117,13 +59,11 @@ class Generation:
         self._finished = 0
         self._cause: Cause | None = None
         self._late: frozenset[int] = frozenset()
-        self._modules: dict[str, Module] = {}
         self._helpers: frozenset[int] = frozenset()
         self._mark = frame.resources.mark()
-        self._oom_kills = process.oom_kills()
         count = sum(section.children for section in frame.loaded.sections)
         self._descriptor_limit = process.allow_descriptors(count + _SPARE_DESCRIPTORS)
-        self._slots = _plan(frame.loaded.sections)
+        self._slots = plan(frame.loaded.sections)
         self._black_boxes = process.ranges_of(slot.black_box for slot in self._slots)
         self._readiness = Readiness()
         self._waiting: set[int] = set()  # slots that are not ready yet
@@ -131,6 +71,8 @@ class Generation:
             frame.runtime.scoreboard, len(self._slots), number, frame.started_at
         )
         self._board.set_crash(last_crash)
+        self._hooks = Hooks(frame, self._board, number)
+        self._examiner = Examiner(frame, self._board, number)
 
     def run(self, start_by: float, ends: Callable[[Cause, Generation], bool]) -> Cause:
         """Live. `start_by` in monotonic seconds; `ends` tells whether the server ends with a
@@ -142,60 +84,15 @@ class Generation:
         try:
             self._stop(cause, ends(cause, self))
         finally:
-            try:
-                self._destroy_modules()
-            finally:
-                self._release()
+            self._give_back()
         return cause
-
-    def run_here(self, start_by: float, end: Callable[[Cause], NoReturn]) -> NoReturn:
-        """`--dont-fork`: be the master and its only child. A termination signal ends it in its
-        handler.
-        """
-        slot = self._slots[0]
-        if slot.section.worker.needs_fork:
-            kind = slot.section.section.common.type
-            raise StartError(f"workers.{slot.name}: type {kind!r} does not run with --dont-fork")
-        self._init_modules(start_by)
-        self._board.publish(self._describe())
-        place = self._place(slot)._replace(request_timeout=0.0, ready=-1)
-        shared = self._frame.loaded.shared
-        child = Child(
-            place, slot.section.worker, self._modules, self._board, shared, self._frame.signals
-        )
-
-        def finish(cause: Cause) -> NoReturn:
-            log.info("server stopping %s", pairs(reason=cause.reason))
-            self._frame.notifier.stopping(f"stopping: {cause.reason}")
-            child.abandon()
-            self._sweep(self._helpers)
-            self._destroy_modules()
-            self._release()
-            end(cause)
-
-        self._frame.signals.install(
-            {
-                Action.STOP: lambda number: finish(Cause(number.name, signum=number)),
-                Action.STATISTICS: lambda _: self._print_statistics(),
-            },
-        )
-        self._board.begin_slot(slot.number)
-        self._board.set_server_state(ServerState.RUNNING)
-        log.info("server ready %s", pairs(name=place.server, pid=os.getpid(), children=0))
-        self._frame.notifier.ready("running: one process")
-        code = child.live_here()
-        text = _read_black_box(slot.black_box)
-        if text:
-            log.error("child died worker=%s\n%s", slot.name, text)
-        message = f"workers.{slot.name}: {last_line(text)}" if code else ""
-        finish(Cause("finished" if code == Exit.OK else "child-died", code, message=message))
 
     # Up.
 
     def _up(self, start_by: float) -> Cause:
         """Start and serve until there is a reason not to."""
         try:
-            self._init_modules(start_by)
+            self._hooks.init(start_by)
             return self._start_children(start_by) or self._serve()
         except Stop as stop:
             if stop.signum == signal.SIGALRM:
@@ -207,33 +104,9 @@ class Generation:
             log.exception("internal error")
             return Cause("internal-error", Exit.CRASH, message=describe(error))
 
-    def _init_modules(self, start_by: float) -> None:
-        frame, shared = self._frame, self._frame.loaded.shared
-        shared.begin_generation()
-        shared.row.words, shared.row.base = self._board.words, self._board.row_base(-1)
-        for name, kind, options in frame.loaded.modules:
-            server = Server(
-                name, frame.config.name, self.number, shared, frame.resources, self._totals
-            )
-            left = start_by - time.monotonic()
-            try:
-                with frame.signals.deadline(left), frame.signals.stop_raised():
-                    module = kind(options)
-                    module.init(server)
-                    self._modules[name] = module
-            except Stop as stop:
-                if stop.signum == signal.SIGALRM:
-                    log.exception("module init abandoned %s", pairs(module=name))
-                    raise StartError(f"modules.{name}: init not done by start_timeout") from stop
-                raise
-            except BaseException as error:
-                log.exception("module init failed %s", pairs(module=name))
-                raise StartError(f"modules.{name}: init failed: {describe(error)}") from error
-        shared.write_initial()
-
     def _start_children(self, start_by: float) -> Cause | None:
         """Fork all and wait until all are ready; a Cause if it does not come to that."""
-        self._board.publish(self._describe())
+        self._board.publish(self._frame.describe())
         self._helpers = frozenset(process.own_children())
         _warn_of_threads()
         try:
@@ -256,7 +129,7 @@ class Generation:
             if watch is not None:
                 self._readiness.add(slot.number, watch)
                 place = place._replace(is_watched=True)
-            child = Child(place, worker, self._modules, self._board, shared, recorder)
+            child = Child(place, worker, self._hooks.modules, self._board, shared, recorder)
             self._board.begin_slot(slot.number)
             children.append((slot, child.live))
         return children
@@ -298,7 +171,7 @@ class Generation:
                 self._dump_late()
         self._readiness.complete()
         if self._waiting and self._cause is not None:
-            return _as_start_failure(self._cause)
+            return as_start_failure(self._cause)
         return None
 
     def _announce(self) -> None:
@@ -329,32 +202,13 @@ class Generation:
         for pid, slot in self._alive.items():
             if slot.number in self._late:
                 process.dump_and_die(pid)
-        give_up_at = time.monotonic() + _GRACE
+        give_up_at = time.monotonic() + GRACE
         while self._cause is None and time.monotonic() < give_up_at:
             self._turn(give_up_at - time.monotonic())
         if self._cause is None:
             numbers = ", ".join(map(str, sorted(self._late)))
             message = f"slot {numbers} not ready within start_timeout, and deaf to SIGALRM"
             self._cause = Cause("start-failure", Exit.START_FAILED, message=message)
-
-    def _describe(self) -> dict[str, Any]:
-        """What the words of the scoreboard mean, for readers."""
-        frame = self._frame
-        return {
-            "name": frame.config.name,
-            "workers": [
-                {
-                    "name": loaded.section.name,
-                    "type": loaded.section.common.type,
-                    "children": loaded.children,
-                    "backlog": loaded.section.common.backlog,
-                    "listen": [str(one.address) for one in frame.listeners[loaded.section.name]],
-                }
-                for loaded in frame.loaded.sections
-            ],
-            "counters": frame.loaded.shared.counters,
-            "locks": list(frame.loaded.shared.locks),
-        }
 
     # Serving: the loop.
 
@@ -402,12 +256,12 @@ class Generation:
             self._note_ready()  # it may have told, and finished, since the last look
         slot = self._alive.pop(death.pid)
         self._readiness.forget(slot.number)
-        self._remove_temporary(slot)
+        remove_temporary(self._frame.runtime, slot.number)
         if self._cause is not None and death.exit_code == 0:
             self._board.end_slot(slot.number)
             log.info("child exited %s code=0", self._name(slot, death.pid))
             return
-        crash = self._examine(slot, death)
+        crash = self._examiner.examine(slot, death, late=self._late, is_cause=self._cause is None)
         is_finished = crash.state is State.FINISHED and death.exit_code == 0
         self._board.end_slot(slot.number, is_finished)
         if is_finished:
@@ -423,15 +277,6 @@ class Generation:
             log.error("%s", crash.entry())
             self._cause = Cause("child-died", Exit.CRASH, message=crash.message())
 
-    def _remove_temporary(self, slot: Slot) -> None:
-        """What the child registered, and its own directory."""
-        if not self._frame.runtime.temporary.exists():
-            return
-        tempdir = self._frame.runtime.temporary / str(slot.number)
-        clear_journal(journal_of(tempdir))
-        remove(journal_of(tempdir))
-        remove(tempdir)
-
     def _log_consequence(self, slot: Slot, crash: Crash) -> None:
         name, death = self._name(slot, crash.death.pid), crash.death
         box = f"\n{crash.traceback}" if crash.traceback else ""
@@ -442,45 +287,6 @@ class Generation:
             log.info("child exited %s signal=%s%s", name, death.cause, box)
         else:
             log.info("child exited %s code=%s%s", name, death.exit_code, box)
-
-    def _examine(self, slot: Slot, death: Death) -> Crash:
-        """Collect what is known of a dead child: its row, its black box, what the kernel says."""
-        now = wall_clock()
-        row = self._board.row(slot.number)
-        state, since = self._board.state(slot.number)
-        oom_killed = (
-            death.signum == signal.SIGKILL
-            and self._cause is None
-            and process.oom_kills() > self._oom_kills
-        )
-        is_late = slot.number in self._late and death.signum == signal.SIGALRM
-        cause = cause_of(
-            death,
-            active=row[ACTIVE],
-            has_request_timeout=slot.section.section.common.request_timeout > 0,
-            is_stopping=state is State.STOPPING,
-        )
-        return Crash(
-            at=now / 1e9,
-            generation=self.number,
-            slot=slot.number,
-            worker=slot.name,
-            death=death,
-            cause="start_timeout" if is_late else cause,
-            state=state,
-            in_state=(time.monotonic_ns() - since) / 1e9,
-            uptime=(now - self._board.started_at(slot.number)) / 1e9,
-            request=text_of(row),
-            lock=self._lock_name(slot.number),
-            traceback=_read_black_box(slot.black_box),
-            was_ready=row[READY_AT] != 0,
-            oom_killed=oom_killed,
-        )
-
-    def _lock_name(self, number: int) -> str | None:
-        held = self._board.lock_of(number)
-        names = list(self._frame.loaded.shared.locks)
-        return names[held - 1] if 0 < held <= len(names) else None
 
     # Down.
 
@@ -510,7 +316,7 @@ class Generation:
                 self._kill_rest("second-signal" if orders >= 2 else "stop-timeout")
                 killed = True
         self._log_last_statistics()
-        self._sweep(self._helpers)
+        self._sweep()
 
     def _log_last_statistics(self) -> None:
         if not self._board.is_published:
@@ -538,7 +344,7 @@ class Generation:
     def _tell_progress(self, kill_at: float, ends: bool) -> None:
         """Let the service manager wait as long as our own deadlines last; a restart's start too."""
         master = self._frame.config.master
-        within = max(0.0, kill_at - time.monotonic()) + master.destroy_timeout + 2 * _GRACE
+        within = max(0.0, kill_at - time.monotonic()) + master.destroy_timeout + 2 * GRACE
         if not ends:
             within += master.start_timeout
         self._frame.notifier.status(f"stopping: {len(self._alive)} children left", within)
@@ -568,8 +374,13 @@ class Generation:
             process.kill(pid)
             self._board.words[H_FORCED] += 1
 
-    def _sweep(self, spared: frozenset[int]) -> None:
-        """Kill and reap what children left behind: as subreaper, all of it has become ours."""
+    def _sweep(self) -> None:
+        """Kill and reap what children left behind: as subreaper, all of it has become ours. What
+        the modules run is theirs to end.
+        """
+        self._kill_strays(self._helpers)
+
+    def _kill_strays(self, spared: frozenset[int]) -> None:
         process.reap_all()
         while left := set(process.own_children()) - spared - self._frame.strangers:
             for pid in left:
@@ -577,26 +388,15 @@ class Generation:
                 process.kill(pid)
                 process.reap_one(pid)
 
-    def _destroy_modules(self) -> None:
-        """Destroy in reverse, each once; the common deadline abandons the one that hangs."""
-        whole = self._frame.config.master.destroy_timeout
-        deadline = time.monotonic() + whole
-        while self._modules:
-            name, module = self._modules.popitem()
-            try:
-                left = max(deadline - time.monotonic(), min(_GRACE, whole))
-                with self._frame.signals.deadline(left):
-                    module.destroy()
-                log.debug("module destroyed %s", pairs(module=name))
-            except Stop:
-                facts = pairs(module=name, reason="destroy-timeout")
-                log.exception("module destroy abandoned %s", facts)
-            except BaseException:
-                log.exception("module destroy failed %s", pairs(module=name))
-        self._sweep(frozenset())
+    def _give_back(self) -> None:
+        """Steps 5 and 6: destroy the modules, and release what this generation alone had."""
+        try:
+            self._hooks.destroy()
+            self._kill_strays(frozenset())
+        finally:
+            self._release()
 
     def _release(self) -> None:
-        """Give back what this generation alone had."""
         self._frame.resources.release(self._mark)
         remove(self._frame.runtime.temporary)
         self._readiness.close()
@@ -606,32 +406,8 @@ class Generation:
         if self.number % _THAW_EVERY == 0:
             gc.unfreeze()
 
-    def _totals(self) -> dict[str, int]:
-        return stats.counters(self._board.snapshot())
-
     def _name(self, slot: Slot, pid: int) -> str:
         return pairs(worker=slot.name, slot=slot.number, generation=self.number, pid=pid)
-
-
-def _plan(sections: Iterable[LoadedSection]) -> list[Slot]:
-    """Slots in file order. The black boxes come one after another, so they are few ranges."""
-    places = [(section, rank) for section in sections for rank in range(section.children)]
-    return [
-        Slot(number, rank, section, os.memfd_create(f"black-box-{number}"))
-        for number, (section, rank) in enumerate(places)
-    ]
-
-
-def _as_start_failure(cause: Cause) -> Cause:
-    if cause.signum is not None:
-        return cause
-    return cause._replace(reason="start-failure", status=Exit.START_FAILED)
-
-
-def _read_black_box(descriptor: int) -> str:
-    size = os.fstat(descriptor).st_size
-    data = os.pread(descriptor, _BLACK_BOX_SIZE, max(0, size - _BLACK_BOX_SIZE))
-    return own_part(data.decode("utf-8", "replace"))
 
 
 def _warn_of_threads() -> None:

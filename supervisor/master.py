@@ -17,7 +17,8 @@ from supervisor import privileges, process, registry, signals
 from supervisor.config import Config, Listen, Problems
 from supervisor.daemon import Launcher
 from supervisor.errors import ConfigError, Exit, NoPermission, StartError, Stop, SupervisorError
-from supervisor.generation import Cause, Frame, Generation
+from supervisor.frame import Cause, Frame
+from supervisor.generation import Generation
 from supervisor.listeners import Listener, adopt, open_listener
 from supervisor.log import log, pairs
 from supervisor.privileges import Identity
@@ -84,11 +85,13 @@ class Master:
         """`--dont-fork`: the first worker section runs in this very process; returns only if boot
         failed.
         """
+        from supervisor.single import Single
+
         self._config = msgspec.structs.replace(self._config, workers=self._config.workers[:1])
         self._signals.install()
         self._resources.add("signals", self._signals.close)
         try:
-            Generation(self._boot(), 1).run_here(self._start_by, self._end_here)
+            Single(self._boot(), 1).run_here(self._start_by, self._end_here)
         except Stop as stop:
             return _stopped(stop)
         except SupervisorError as error:

@@ -1,0 +1,63 @@
+"""`--dont-fork`: one process, in which the first worker section runs and a debugger can stop."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import NoReturn
+
+from supervisor.child import Child
+from supervisor.crash import last_line
+from supervisor.errors import Exit, StartError
+from supervisor.frame import Cause
+from supervisor.generation import Generation
+from supervisor.log import log, pairs
+from supervisor.postmortem import read_black_box
+from supervisor.scoreboard import ServerState
+from supervisor.signals import Action
+
+
+class Single(Generation):
+    """A generation that is the master and its only child at once."""
+
+    def run_here(self, start_by: float, end: Callable[[Cause], NoReturn]) -> NoReturn:
+        """Live. A termination signal ends it in its handler, for nobody else is there."""
+        slot, frame = self._slots[0], self._frame
+        if slot.section.worker.needs_fork:
+            kind = slot.section.section.common.type
+            raise StartError(f"workers.{slot.name}: type {kind!r} does not run with --dont-fork")
+        self._hooks.init(start_by)
+        self._board.publish(frame.describe())
+        child = Child(
+            self._place(slot)._replace(request_timeout=0.0, ready=-1),
+            slot.section.worker,
+            self._hooks.modules,
+            self._board,
+            frame.loaded.shared,
+            frame.signals,
+        )
+
+        def finish(cause: Cause) -> NoReturn:
+            log.info("server stopping %s", pairs(reason=cause.reason))
+            frame.notifier.stopping(f"stopping: {cause.reason}")
+            child.abandon()
+            self._sweep()
+            self._give_back()
+            end(cause)
+
+        frame.signals.install(
+            {
+                Action.STOP: lambda number: finish(Cause(number.name, signum=number)),
+                Action.STATISTICS: lambda _: self._print_statistics(),
+            },
+        )
+        self._board.begin_slot(slot.number)
+        self._board.set_server_state(ServerState.RUNNING)
+        log.info("server ready %s", pairs(name=frame.config.name, pid=os.getpid(), children=0))
+        frame.notifier.ready("running: one process")
+        code = child.live_here()
+        text = read_black_box(slot.black_box)
+        if text:
+            log.error("child died worker=%s\n%s", slot.name, text)
+        message = f"workers.{slot.name}: {last_line(text)}" if code else ""
+        finish(Cause("finished" if code == Exit.OK else "child-died", code, message=message))
