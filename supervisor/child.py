@@ -225,9 +225,11 @@ class Child:
         """
         return Request(self._requests, name, timed)
 
-    def serve_from_threads(self) -> None:
-        """Let requests begin and end in other threads than the main one. Call it in `init`."""
-        self._requests.serve_from_threads()
+    def serve_from_threads(self, count: int) -> None:
+        """Let requests begin and end in so many other threads than the main one. Call it in
+        `init`.
+        """
+        self._requests.serve_from_threads(count)
 
     def burst(self) -> Burst:
         """Context of requests that follow each other at once, one in hand at a time: cheaper than a

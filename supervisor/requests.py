@@ -46,6 +46,7 @@ class Requests:
         self._ended = self._busy = self._busy_since = self._spent = self._longest = 0
         self._timeout = timeout
         self._stop_by: float | None = None  # monotonic s
+        self._stopping = 0  # the word STATE, from the order to stop on
         self._timed: dict[Request | Burst, None] = {}  # with a deadline, oldest first
 
     @property
@@ -53,9 +54,11 @@ class Requests:
         """True where a request may take too long."""
         return self._timeout > 0
 
-    def serve_from_threads(self) -> None:
-        """Let requests begin and end in other threads than the main one."""
-        self.lock = threading.RLock()
+    def serve_from_threads(self, count: int) -> None:
+        """Let requests begin and end in so many other threads than the main one."""
+        # One thread is alone with the row; the timer it shares with the main thread.
+        if count > 1 or self._timeout:
+            self.lock = threading.RLock()
 
     def stop_by(self, instant: float) -> None:
         """The child was told to stop: from now on it is `stopping`, at `instant` (monotonic s)
@@ -63,7 +66,7 @@ class Requests:
         """
         with self.lock or nullcontext():
             self._stop_by = instant
-            self._row[STATE] = (monotonic_ns() & ~7) | State.STOPPING
+            self._row[STATE] = self._stopping = monotonic_ns() & ~7 | State.STOPPING
             self.arm()
 
     def begin(self, request: Request | Burst, now: int) -> None:
@@ -72,8 +75,7 @@ class Requests:
         row[ACTIVE] = self.active = active = self.active + 1
         if active == 1:
             row[BUSY_SINCE] = self._busy_since = now
-            if self._stop_by is None:
-                row[STATE] = (now & ~7) | _BUSY
+            row[STATE] = self._stopping or now & ~7 | _BUSY
         if self._timeout and request.timed:
             self._timed[request] = None
             if len(self._timed) == 1:
@@ -87,8 +89,7 @@ class Requests:
         row[ACTIVE] = self.active = active = self.active - 1
         if not active:
             row[BUSY] = self._busy = self._busy + now - self._busy_since
-            if self._stop_by is None:
-                row[STATE] = (now & ~7) | _IDLE
+            row[STATE] = self._stopping or now & ~7 | _IDLE
         if self._timeout and request.timed:
             del self._timed[request]
             self.arm()

@@ -66,7 +66,7 @@ class Wsgi(Worker):
 
         if not self.options.preload:
             self._application = load_application(self.options)
-        child.serve_from_threads()
+        child.serve_from_threads(self.options.threads)
         self._caller = Caller(self._application, child, self.options)
         threads = self.options.threads
         self._engine = Granian(child, self.options, "wsgi", self._caller.call, threads=threads)
