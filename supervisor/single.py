@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import NoReturn
 
 from supervisor.child import Child
@@ -28,23 +29,10 @@ class Single(Generation):
             raise StartError(f"workers.{slot.name}: type {kind!r} does not run with --dont-fork")
         self._hooks.init(start_by)
         self._board.publish(frame.describe())
-        child = Child(
-            self._place(slot)._replace(request_timeout=0.0, ready=-1),
-            slot.section.worker,
-            self._hooks.modules,
-            self._board,
-            frame.loaded.shared,
-            frame.signals,
-        )
-
-        def finish(cause: Cause) -> NoReturn:
-            log.info("server stopping %s", pairs(reason=cause.reason))
-            frame.notifier.stopping(f"stopping: {cause.reason}")
-            child.abandon()
-            self._sweep()
-            self._give_back()
-            end(cause)
-
+        place = self._place(slot)._replace(request_timeout=0.0, ready=-1)
+        worker, shared = slot.section.worker, frame.loaded.shared
+        child = Child(place, worker, self._hooks.modules, self._board, shared, frame.signals)
+        finish = partial(self._finish, child, end)
         frame.signals.install(
             {
                 Action.STOP: lambda number: finish(Cause(number.name, signum=number)),
@@ -55,9 +43,21 @@ class Single(Generation):
         self._board.set_server_state(ServerState.RUNNING)
         log.info("server ready %s", pairs(name=frame.config.name, pid=os.getpid(), children=0))
         frame.notifier.ready("running: one process")
-        code = child.live_here()
+        finish(self._cause_of(child.live_here()))
+
+    def _finish(self, child: Child, end: Callable[[Cause], NoReturn], cause: Cause) -> NoReturn:
+        log.info("server stopping %s", pairs(reason=cause.reason))
+        self._frame.notifier.stopping(f"stopping: {cause.reason}")
+        child.abandon()
+        self._sweep()
+        self._give_back()
+        end(cause)
+
+    def _cause_of(self, code: Exit) -> Cause:
+        """Why the worker has ended by itself."""
+        slot = self._slots[0]
         text = read_black_box(slot.black_box)
         if text:
             log.error("child died worker=%s\n%s", slot.name, text)
         message = f"workers.{slot.name}: {last_line(text)}" if code else ""
-        finish(Cause("finished" if code == Exit.OK else "child-died", code, message=message))
+        return Cause("finished" if code == Exit.OK else "child-died", code, message=message)
