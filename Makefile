@@ -4,9 +4,10 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 CONF   ?= conf/supervisor.toml
 ARGS   ?=
+SECONDS ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-systemd lint types check format cover bench clean
+.PHONY: help install run test test-systemd lint types check format cover bench bench-scale soak clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -47,6 +48,12 @@ cover: install  ## Tests with branch coverage, children included
 
 bench: install  ## Measure ours against the floor, about two minutes
 	$(BIN)/python -m tests.benchmarks.run $(ARGS)
+
+bench-scale: install  ## Measure 4 to 1000 children, about two minutes
+	$(BIN)/python -m tests.benchmarks.scale --output $(ARGS)
+
+soak: install  ## Load, kill, freeze and storm a server for ten minutes (SECONDS=120 for two)
+	$(BIN)/python -m tests.benchmarks.soak --seconds $(SECONDS) $(ARGS)
 
 clean:  ## Remove what the targets made
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage .coverage.* .hypothesis
