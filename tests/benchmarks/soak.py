@@ -25,7 +25,7 @@ from supervisor import scoreboard
 from supervisor.master import BackOff
 from tests.benchmarks.servers import ROOT
 from tests.benchmarks.soak_clients import Address, Crowd, Failure
-from tests.benchmarks.soak_served import BEAT_FILES, CONFIG
+from tests.benchmarks.soak_served import BEAT_FILES, WEB, write_config
 from tests.benchmarks.soak_verdict import (
     IN_HAND,
     MEBI,
@@ -328,16 +328,14 @@ def main() -> int:
     print(f"soak of {arguments.seconds:.0f} s, --seed {seed}", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(prefix="supervisor-soak-") as name:
         directory = Path(name)
-        config = directory / "soak.toml"
-        config.write_text(CONFIG.format(directory=directory, root=ROOT))
-        server = Server(directory, config)
+        server = Server(directory, write_config(directory, ROOT, arguments.web))
         server.runtime = directory / "run"
         soak = Soak(server, seed, arguments.log)
         guarded(soak, lambda: soak.run(arguments.seconds))
         guarded(soak, lambda: soak.check_totals(directory / "totals.json"))
         soak.complaints += server.close()
         left = {path.name for path in directory.iterdir()}
-        if left - {"soak.toml", "totals.json", "cache"}:
+        if left - {"soak.toml", "totals.json", "cache", "www"}:
             soak.complaints.append(f"files left: {sorted(left)}")
     print(soak.verdict(seed))
     for complaint in soak.complaints:
@@ -360,6 +358,7 @@ def parsed() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--seconds", type=float, default=600.0, help="default: %(default).0f")
+    parser.add_argument("--web", choices=WEB, default="http", help="who serves the pages")
     parser.add_argument("--seed", type=int, help="repeat what this one chose; default: a new one")
     parser.add_argument("--log", type=argparse.FileType("w"), help="keep the server's log here")
     return parser.parse_args()

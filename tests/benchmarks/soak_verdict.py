@@ -1,7 +1,7 @@
 """From what a soak has seen to what is wrong with it. Pure: nothing is asked or measured here."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
@@ -60,17 +60,31 @@ def entries(lines: Iterable[str]) -> Iterator[Entry]:
             yield Entry(at, found[2], found[3], found[4])
 
 
-def unexplained(failures: Iterable[Failure], kills: Iterable[Kill]) -> list[str]:
+def unexplained(failures: Iterable[Failure], kills: Sequence[Kill]) -> list[str]:
     """The failures that no kill accounts for: each kill takes along what its child had in hand."""
     left = {kill: IN_HAND[kill.section] for kill in kills}
     found = []
     for failure in sorted(failures, key=lambda one: one.failed_at):
         kill = next((one for one in left if left[one] and _explains(one, failure)), None)
         if kill is None:
-            found.append(f"unexplained failure: {failure}")
+            found.append(f"unexplained: {failure.section} {failure.what}, {_after(failure, kills)}")
         else:
             left[kill] -= 1
     return found
+
+
+def _after(failure: Failure, kills: Sequence[Kill]) -> str:
+    """Where a failure lies: who was killed last before it, and how much earlier."""
+    took = f"it took {failure.failed_at - failure.began_at:.3f} s"
+    before = [kill for kill in kills if kill.at <= failure.failed_at]
+    if not before:
+        return f"{took}, before any kill"
+    kill = before[-1]
+    later, gone = failure.failed_at - kill.at, kill.gone_at - kill.at
+    return (
+        f"{took} until {later:.3f} s after {kill.cause} to {kill.section} pid {kill.pid} "
+        f"(dead within {gone:.3f} s)"
+    )
 
 
 def _explains(kill: Kill, failure: Failure) -> bool:
