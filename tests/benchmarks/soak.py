@@ -66,6 +66,7 @@ class Soak:
         self._rng = random.Random(seed)
         self._log = log
         self._failures: list[Failure] = []
+        self._grown: set[str] = set()
         self._crowd: Crowd | None = None
         self._entries: deque[Entry] = deque()
         self._tail = ""
@@ -222,9 +223,10 @@ class Soak:
 
     def _look(self) -> None:
         self.looks.append(vitals(self._server))
-        for what in grown(self.looks[0], self.looks[-1]):
-            if what not in self.complaints:
-                self.complaints.append(what)
+        for what, how in grown(self.looks[0], self.looks[-1]).items():
+            if what not in self._grown:
+                self._grown.add(what)
+                self.complaints.append(how)
 
     def _stop(self, addresses: dict[str, Address]) -> None:
         """SIGTERM: it dies of that, and nothing is left."""

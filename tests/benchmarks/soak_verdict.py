@@ -99,19 +99,23 @@ def _explains(kill: Kill, failure: Failure) -> bool:
     )
 
 
-def grown(first: Vitals, now: Vitals) -> list[str]:
-    """What is not as it was at the first look."""
-    found = [
-        f"{name}: {getattr(first, name)} at first, now {getattr(now, name)}"
-        for name in ("descriptors", "threads", "files")
-        if getattr(first, name) != getattr(now, name)
-    ]
-    return found + [
-        f"{name}: {getattr(first, name) / MEBI:.1f} MiB at first, now "
-        f"{getattr(now, name) / MEBI:.1f}"
-        for name in ("rss", "pss")
-        if getattr(now, name) > getattr(first, name) + GROWTH
-    ]
+def grown(first: Vitals, now: Vitals) -> dict[str, str]:
+    """What is not as it was at the first look, and how."""
+    descriptors = {
+        kind: (first.descriptors.get(kind, 0), now.descriptors.get(kind, 0))
+        for kind in sorted({*first.descriptors, *now.descriptors})
+    }
+    pairs = {f"descriptors of {kind}": counts for kind, counts in descriptors.items()}
+    pairs |= {"threads": (first.threads, now.threads)}
+    pairs |= {
+        name: (int(name in first.files), int(name in now.files)) for name in first.files ^ now.files
+    }
+    found = {what: f"{what}: {a} at first, now {b}" for what, (a, b) in pairs.items() if a != b}
+    for what in ("rss", "pss"):
+        a, b = getattr(first, what), getattr(now, what)
+        if b > a + GROWTH:
+            found[what] = f"{what} of the master: {a / MEBI:.1f} MiB at first, now {b / MEBI:.1f}"
+    return found
 
 
 def follow(possible: set[BackOff], ready_for: float, wait: float) -> set[BackOff]:
