@@ -7,6 +7,7 @@ from __future__ import annotations
 import enum
 import signal
 from collections.abc import Sequence
+from typing import Final
 
 
 class Exit(enum.IntEnum):
@@ -22,6 +23,27 @@ class Exit(enum.IntEnum):
     START_FAILED = 76
     NO_PERMISSION = 77
     CONFIG = 78
+
+
+# What `start` ends with, in words: --help, the manual page and the README show it.
+STATUSES: Final = (
+    (
+        "dies of TERM, INT, PIPE, PWR",
+        "it was told to, and everything was cleaned up (as pid 1: exit 128 + number)",
+    ),
+    (f"{Exit.OK:d}", "every worker finished its job by itself"),
+    (f"{Exit.USAGE:d}", "wrong command line"),
+    (f"{Exit.UNAVAILABLE:d}", "a listener cannot be bound: in use, host unknown"),
+    (f"{Exit.CRASH:d}", "a child died unexpectedly, or an internal error"),
+    (f"{Exit.SYSTEM:d}", "an operating system call failed"),
+    (f"{Exit.ALREADY_RUNNING:d}", "already running; the pid is named"),
+    (
+        f"{Exit.START_FAILED:d}",
+        "start failure: user code raised, a child died before it was ready, start_timeout passed",
+    ),
+    (f"{Exit.NO_PERMISSION:d}", "no permission: user, group, runtime directory, port"),
+    (f"{Exit.CONFIG:d}", "configuration error: all problems, one line each"),
+)
 
 
 class Stop(BaseException):

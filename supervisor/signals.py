@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import faulthandler
+import itertools
 import os
 import select
 import signal
@@ -33,12 +34,21 @@ class Action(enum.Enum):
 
 
 class Row(NamedTuple):
-    """One signal. `text` is for people: --help and the README show it."""
+    """One signal. The texts are for people: see `described`."""
 
     signum: signal.Signals
     master: Action
     child: Action
     text: str
+    child_text: str
+
+
+class Description(NamedTuple):
+    """What signals of one meaning do, in words."""
+
+    signals: str
+    master: str
+    child: str
 
 
 _AGAIN: Final = 0.05  # s until a signal that no handler has seen is sent again
@@ -46,17 +56,28 @@ _AGAIN: Final = 0.05  # s until a signal that no handler has seen is sent again
 _A = Action
 _S = signal.Signals
 
+_DRAIN: Final = (
+    "drain: finish what is in hand and, where the door was closed, what waits in the accept queue; "
+    "exit 0"
+)
+_LATE: Final = "a deadline of its own has passed: write all tracebacks, die"
+_FAULT: Final = "write the traceback to the black box, then the default action"
+
 # In order of urgency: pending signals are taken from the top.
 TABLE: Final = (
-    Row(_S.SIGTERM, _A.STOP, _A.STOP, "shut down; a second one: at once"),
-    Row(_S.SIGINT, _A.STOP, _A.STOP, "as TERM"),
-    Row(_S.SIGPWR, _A.STOP, _A.STOP, "as TERM"),
-    Row(_S.SIGPIPE, _A.STOP, _A.IGNORE, "shut down: the log's reader is gone"),
-    Row(_S.SIGCHLD, _A.REAP, _A.DEFAULT, "reap; if a child died: shut down"),
-    Row(_S.SIGUSR1, _A.STATISTICS, _A.STATISTICS, "print statistics"),
-    Row(_S.SIGHUP, _A.IGNORE, _A.IGNORE, "ignored"),
-    Row(_S.SIGUSR2, _A.IGNORE, _A.IGNORE, "ignored"),
-    Row(_S.SIGALRM, _A.DEADLINE, _A.DUMP, "deadlines of user code"),
+    Row(_S.SIGTERM, _A.STOP, _A.STOP, "shut down", _DRAIN),
+    Row(_S.SIGINT, _A.STOP, _A.STOP, "shut down", _DRAIN),
+    Row(_S.SIGPWR, _A.STOP, _A.STOP, "shut down", _DRAIN),
+    Row(_S.SIGPIPE, _A.STOP, _A.IGNORE, "shut down: the reader of the log is gone", "ignored"),
+    Row(_S.SIGCHLD, _A.REAP, _A.DEFAULT, "reap; if a child died: shut down, or restart", "default"),
+    Row(_S.SIGUSR1, _A.STATISTICS, _A.STATISTICS, "log the statistics", "log its own line of them"),
+    Row(_S.SIGHUP, _A.IGNORE, _A.IGNORE, "ignored", "ignored"),
+    Row(_S.SIGUSR2, _A.IGNORE, _A.IGNORE, "ignored", "ignored"),
+    Row(_S.SIGALRM, _A.DEADLINE, _A.DUMP, "a deadline of user code has passed", _LATE),
+)
+_WITHOUT_HANDLER: Final = (
+    Description("QUIT, ABRT, SEGV, BUS, FPE, ILL", "die at once; the children follow", _FAULT),
+    Description("a second TERM or INT while stopping", "kill what is left, now", "no effect"),
 )
 
 TERMINATIONS: Final = tuple(row.signum for row in TABLE if row.master is Action.STOP)
@@ -69,6 +90,14 @@ _URGENCY: Final = {row.signum: place for place, row in enumerate(TABLE)}
 def in_order(pending: set[signal.Signals]) -> list[signal.Signals]:
     """Return the signals of `pending`, most urgent first."""
     return sorted(pending, key=lambda number: _URGENCY.get(number, len(_URGENCY)))
+
+
+def described() -> list[Description]:
+    """What --help, the manual page and the README say: signals of one meaning are one row."""
+    rows = []
+    for (master, child), group in itertools.groupby(TABLE, lambda row: (row.text, row.child_text)):
+        rows.append(Description(", ".join(row.signum.name[3:] for row in group), master, child))
+    return [*rows, *_WITHOUT_HANDLER]
 
 
 Direct = dict[Action, Callable[[signal.Signals], None]]
