@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -15,8 +15,8 @@ import click
 
 from supervisor import log
 from supervisor.config import Config, Problems
-from supervisor.errors import ConfigError, NotRunning, ScoreboardError, SupervisorError
-from supervisor.signals import TABLE, Action
+from supervisor.errors import STATUSES, ConfigError, NotRunning, ScoreboardError, SupervisorError
+from supervisor.signals import described
 
 if TYPE_CHECKING:
     from supervisor.reader import Reader
@@ -28,13 +28,14 @@ _DEFAULTS: Final = ("supervisor.toml", "conf/supervisor.toml")
 _STARTER: Final = Path(__file__).with_name("starter.toml")
 
 
+def _rows(heading: str, rows: Iterable[tuple[str, str]]) -> str:
+    """A table for --help that click does not fill."""
+    lines = (f"  {name:<36} {text}" for name, text in rows)
+    return f"{heading}\n\n\b\n" + "\n".join(lines)
+
+
 def _signals_help() -> str:
-    rows = [
-        f"  {row.signum.name[3:]:<5} {row.text}"
-        for row in TABLE
-        if row.master is not Action.DEADLINE
-    ]
-    return "Signals of a running server:\n\n\b\n" + "\n".join(rows)
+    return _rows("Signals of a running server:", ((row[0], row[1]) for row in described()))
 
 
 class _Commands(click.Group):
@@ -88,12 +89,21 @@ def _check_setting(_ctx: object, _param: object, values: tuple[str, ...]) -> tup
     return values
 
 
+def _complete_setting(ctx: click.Context, _param: object, incomplete: str) -> list[str]:
+    from supervisor import completion as completions
+
+    with contextlib.suppress(ConfigError):
+        return completions.settings(_file(ctx.params.get("file")), incomplete)
+    return completions.settings(None, incomplete)
+
+
 _set_option = click.option(
     "--set",
     "settings",
     multiple=True,
     metavar="KEY=VALUE",
     callback=_check_setting,
+    shell_complete=_complete_setting,
     help="Override one key: --set workers.web.children=8. Repeatable.",
 )
 
@@ -118,18 +128,13 @@ def _read(given: Path | None, settings: tuple[str, ...] = ()) -> tuple[Config, P
     return config.load(_file(given), settings)
 
 
-@main.command()
+@main.command(epilog=_rows("Exit statuses:", STATUSES))
 @_config_option
 @_set_option
 @click.option("--dont-fork", is_flag=True, help="One process, for debugging: breakpoint() works.")
 @click.option("--daemon", is_flag=True, help="Go to the background, once every child is ready.")
 def start(file: Path | None, settings: tuple[str, ...], dont_fork: bool, daemon: bool) -> None:
-    """Start the server and stay in the foreground.
-
-    Exit statuses: dies of TERM, INT, PIPE or PWR when told to; 0 all workers finished; 2 command
-    line; 69 a listener cannot be bound; 70 a child died; 71 system call failed; 75 already running;
-    76 start failure; 77 no permission; 78 configuration.
-    """
+    """Start the server and stay in the foreground."""
     from supervisor import process, signals
 
     if daemon and dont_fork:
@@ -431,6 +436,23 @@ def unit(file: Path | None, no_socket: bool, command: Path | None) -> None:
     click.echo(units.service(config, command, with_socket=sockets is not None), nl=False)
     if sockets is not None:
         click.echo("\n" + sockets, nl=False)
+
+
+@main.command()
+def man() -> None:
+    """Print the manual page supervisor(1); read it with: supervisor man | man -l -"""
+    from supervisor import manual
+
+    click.echo(manual.page(main), nl=False)
+
+
+@main.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print what completes this command in a shell: source <(supervisor completion bash)"""
+    from supervisor import completion as completions
+
+    click.echo(completions.script(shell, main), nl=False)
 
 
 def _first_line(kind: type) -> str:
