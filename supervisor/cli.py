@@ -205,7 +205,7 @@ def _report_all(config: Config, problems: Problems) -> NoReturn:
     """
     from supervisor import registry
 
-    found = Problems(config.file)
+    found = problems.anew()
     with contextlib.suppress(SupervisorError):
         _become_user(_enter(config))
         registry.load(config, found)

@@ -164,6 +164,10 @@ class Problems:
         )
         self.lines.append(f"{'--set' if overridden else self._file}: {path}: {message}")
 
+    def anew(self) -> Problems:
+        """A collection of the same file without any problem."""
+        return Problems(self._file, self._overrides)
+
     def raise_if_any(self) -> None:
         """Raise ConfigError with all problems so far."""
         if self.lines:

@@ -190,6 +190,15 @@ def test_check_of_a_good_configuration(tmp_path):
     assert os.listdir(tmp_path) == [config.name]
 
 
+@pytest.mark.parametrize("command", ["check", "start"])
+def test_a_wrong_setting_is_told_once(tmp_path, command):
+    """A problem of --set is not told a second time as one of the file."""
+    config = write(tmp_path, web())
+    done = supervisor(command, "-c", str(config), "--set", "workers.web.chidren=3")
+    message = "--set: workers.web.chidren: unknown key; did you mean 'children'?"
+    assert (done.returncode, done.stderr) == (78, f"supervisor: error: {message}\n")
+
+
 def test_init_writes_a_configuration_that_is_good(tmp_path):
     """What `init` writes passes `check`, and is never written over."""
     file = tmp_path / "supervisor.toml"
