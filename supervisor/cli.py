@@ -390,13 +390,7 @@ def _has_terminal() -> bool:
 @click.option("--force", is_flag=True, help="Overwrite it if it exists.")
 def init(file: Path, force: bool) -> None:
     """Write a commented configuration to start from."""
-    try:
-        with open(file, "w" if force else "x", encoding="utf-8") as out:
-            out.write(_STARTER.read_text(encoding="utf-8"))
-    except FileExistsError:
-        raise ConfigError([f"{file}: exists; --force overwrites it"]) from None
-    except OSError as error:
-        raise ConfigError([f"{file}: {error.strerror}"]) from None
+    _write(file, _STARTER.read_text(encoding="utf-8"), "w" if force else "x")
     click.echo(f"{file} written; start it with: supervisor start -c {file}")
 
 
@@ -422,7 +416,12 @@ def types() -> None:
 @_config_option
 @click.option("--no-socket", is_flag=True, help="The service alone: it binds its sockets itself.")
 @click.option("--command", type=click.Path(path_type=Path), help="Path of supervisor in the unit.")
-def unit(file: Path | None, no_socket: bool, command: Path | None) -> None:
+@click.option(
+    "--directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write the units there, as NAME.service and NAME.socket.",
+)
+def unit(file: Path | None, no_socket: bool, command: Path | None, directory: Path | None) -> None:
     """Print a systemd service and socket for this configuration.
 
     Each begins with a comment that names its file, below /etc/systemd/system.
@@ -433,9 +432,25 @@ def unit(file: Path | None, no_socket: bool, command: Path | None) -> None:
     problems.raise_if_any()
     sockets = None if no_socket else units.socket_unit(config)
     command = command or units.own_command()
-    click.echo(units.service(config, command, with_socket=sockets is not None), nl=False)
+    texts = {"service": units.service(config, command, with_socket=sockets is not None)}
     if sockets is not None:
-        click.echo("\n" + sockets, nl=False)
+        texts["socket"] = sockets
+    if directory is None:
+        click.echo("\n".join(texts.values()), nl=False)
+        return
+    for kind, text in texts.items():
+        _write(directory / f"{config.name}.{kind}", text)
+        click.echo(f"{directory / config.name}.{kind} written")
+
+
+def _write(file: Path, text: str, mode: str = "w") -> None:
+    try:
+        with open(file, mode, encoding="utf-8") as out:
+            out.write(text)
+    except FileExistsError:
+        raise ConfigError([f"{file}: exists; --force overwrites it"]) from None
+    except OSError as error:
+        raise ConfigError([f"{file}: {error.strerror}"]) from None
 
 
 @main.command()

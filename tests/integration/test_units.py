@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from tests.harness import DEADLINE, SUPERVISOR
+from tests.harness import DEADLINE, SUPERVISOR, supervisor
 from tests.integration.configs import web, write
 
 pytestmark = pytest.mark.skipif(
@@ -62,3 +62,25 @@ def test_the_exposure_is_low(units):
     assert json.loads(done.stdout)
     done = analyze(units, "security", "--offline=yes", "--threshold=30", "./test.service")
     assert done.returncode == 0, done.stdout
+
+
+def test_directory_writes_what_is_printed(tmp_path):
+    """`--directory` makes the files that the first lines name, and says so."""
+    config = write(tmp_path, web(listen=["tcp://127.0.0.1:8000"]))
+    arguments = ["unit", "-c", str(config), "--command", "/opt/supervisor"]
+    printed = supervisor(*arguments).stdout
+    done = supervisor(*arguments, "--directory", str(tmp_path))
+    files = [tmp_path / "test.service", tmp_path / "test.socket"]
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "".join(f"{file} written\n" for file in files)
+    assert "\n".join(file.read_text() for file in files) == printed
+
+
+def test_a_directory_that_is_not_there(tmp_path):
+    """One line that names the file."""
+    config = write(tmp_path, web(listen=["tcp://127.0.0.1:8000"]))
+    done = supervisor("unit", "-c", str(config), "--directory", str(tmp_path / "none"))
+    assert done.returncode == 78
+    assert done.stderr == (
+        f"supervisor: error: {tmp_path}/none/test.service: No such file or directory\n"
+    )
