@@ -69,6 +69,13 @@ def like(line):
     return re.sub(r"(?:\\ ){2,}", r" +", text)
 
 
+def skip_without(programs):
+    """Skip the test where a program that it types is missing."""
+    for program in programs:
+        if not shutil.which(program):
+            pytest.skip(f"needs {program} (Debian: {NEEDS[program]})")
+
+
 class Reader:
     """Somebody who types what a chapter says."""
 
@@ -169,10 +176,7 @@ def reader(run, tmp_path):
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_the_chapter_is_true(reader, chapter, tmp_path):
     """What it says can be done, and gives what it shows."""
-    text = readme.chapters()[chapter]
-    for program, package in NEEDS.items():
-        if re.search(rf"\b{program} ", text) and not shutil.which(program):
-            pytest.skip(f"needs {program} (Debian: {package})")
+    skip_without(name for name in NEEDS if re.search(rf"\b{name} ", readme.chapters()[chapter]))
     shutil.copytree(ROOT / "conf", tmp_path / "conf", ignore=IGNORED)
     shutil.copy(ROOT / "Makefile", tmp_path)
     for block in readme.blocks(chapter):
@@ -222,6 +226,7 @@ def checkout(tmp_path):
 
 def test_make_run(reader, checkout):
     """The default server, and what the page says of it."""
+    skip_without(NEEDS)
     reader.type(f"cd {checkout}")
     server = reader.start("make run")
     server.wait_for("server ready name=supervisor ")
