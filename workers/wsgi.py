@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
+from functools import partial
+from time import monotonic_ns
 from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta
@@ -26,12 +26,12 @@ from supervisor.workers.application import (
     load_application,
     need,
 )
+from supervisor.workers.room import Room
 
 Headers = list[tuple[str, str]]
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 _BUFFER = 65_536  # bytes of a request's body read at once
-_PATIENCE = 1000  # yields until an engine with nothing to do should have accepted
 _TOO_LARGE = "413 Content Too Large"
 
 
@@ -64,42 +64,38 @@ class Wsgi(Worker):
     def init(self, child: Child) -> None:
         from supervisor.workers.granian import Granian
 
-        if not self.options.preload:
-            self._application = load_application(self.options)
-        child.serve_from_threads(self.options.threads)
-        self._caller = Caller(self._application, child, self.options)
-        threads = self.options.threads
-        self._engine = Granian(child, self.options, "wsgi", self._caller.call, threads=threads)
-        if not self.options.keep_alive:
-            self._engine.take_at_most(threads)
+        options = self.options
+        if not options.preload:
+            self._application = load_application(options)
+        child.serve_from_threads(options.threads)
+        self._room = Room(child, can_grow=options.keep_alive > 0)
+        caller = Caller(self._application, child, options, self._room)
+        self._engine = Granian(child, options, "wsgi", caller.call, threads=options.threads)
 
     def run(self, child: Child) -> None:
-        engine = self._engine
-        engine.start()
-        child.wait_for_stop()
-        # An engine with all its threads at work may leave the queue alone: it must have its turn.
-        while engine.has_waiting() and self._caller.gets_a_turn():
-            pass
-        engine.stop()
-        child.wait_until(engine.fileno())
-        while engine.takes_what_waits():
-            child.wait_until(engine.fileno())
+        engine, room = self._engine, self._room
+        engine.start(self.options.threads)
+        while room.wait_for_need():
+            engine.stop()  # closes what is idle
+            engine.start(None if room.takes_all else self.options.threads)
+        engine.drain(self.options.threads)
 
 
 class Caller:
     """Turns what the engine hands over into one call of the application (PEP 3333)."""
 
-    def __init__(self, application: Application, child: Child, options: WsgiOptions) -> None:
+    def __init__(
+        self, application: Application, child: Child, options: WsgiOptions, room: Room
+    ) -> None:
         self._application = proxies.wsgi(application, options.trusted_proxies)
         self._child = child
         self._log = access.log(options, child)
         self._prefix = options.root_path
         self._body_limit = options.body_limit
-        # Each listener has an engine and each engine `threads`; together they may not be more.
-        is_shared = len(child.listeners) > 1
-        self._turn = threading.Semaphore(options.threads) if is_shared else nullcontext()
-        self._in_hand: dict[Any, None] = {}
-        self._ended = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._room = room
+        # Each engine has `threads`, and there is more than one: together they may not be more.
+        one, threads = options.threads == 1, options.threads
+        self._turn = threading.Lock() if one else threading.Semaphore(threads)
         self._base: dict[str, Any] = {
             "SCRIPT_NAME": options.root_path,
             "wsgi.errors": sys.stderr,
@@ -110,34 +106,24 @@ class Caller:
             "wsgi.version": (1, 0),
         }
 
-    def gets_a_turn(self) -> bool:
-        """Wait until a thread is free, at least for an instant; False when connections that say
-        nothing take every place. Main thread, once told to stop.
-        """
-        for _ in range(_PATIENCE):
-            if self._in_hand:
-                self._child.wait_until(self._ended)
-                os.eventfd_read(self._ended)
-                return True
-            os.sched_yield()  # for microseconds: an engine with nothing to do is about to accept
-        return False
-
     def call(self, protocol: Any, scope: dict[str, Any]) -> None:
         """Answer one request; whatever the application raises is an error of that request."""
-        self._in_hand[protocol] = None
+        if self._room.takes_all:
+            self._call(protocol, scope, self._is_stopping)
+            return
         try:
-            self._call(protocol, scope)
+            self._call(protocol, scope, partial(self._room.is_last, monotonic_ns()))
         finally:
-            del self._in_hand[protocol]
-            if self._child.stopping:
-                os.eventfd_write(self._ended, 1)
+            self._room.ended()
 
-    def _call(self, protocol: Any, scope: dict[str, Any]) -> None:
+    def _is_stopping(self) -> bool:
+        return self._child.stopping
+
+    def _call(self, protocol: Any, scope: dict[str, Any], is_last: Callable[[], bool]) -> None:
         begun = self._log.begin() if self._log else None
         environ = self._environ(scope)
-        is_last = self._child.stopping and environ["SERVER_PROTOCOL"] != "HTTP/2"
-        response = Response(protocol, is_last)
         with self._turn, self._child.request() as request:
+            response = Response(protocol, is_last)
             self._answer(environ, response, request)
             if response.code >= 500:
                 request.fail()
@@ -176,7 +162,7 @@ class Caller:
 class Response:
     """What the application says through `start_response`, `write` and its result."""
 
-    def __init__(self, protocol: Any, is_last: bool) -> None:
+    def __init__(self, protocol: Any, is_last: Callable[[], bool]) -> None:
         self.code = 0
         self.size = 0
         self._protocol = protocol
@@ -238,7 +224,8 @@ class Response:
         self._protocol.response_bytes(self.code, self._all_headers(), body)
 
     def _all_headers(self) -> Headers:
-        return [*self._headers, ("Connection", "close")] if self._is_last else self._headers
+        # Left out again by the engine where it speaks HTTP/2.
+        return [*self._headers, ("Connection", "close")] if self._is_last() else self._headers
 
     def _length(self) -> int | None:
         for name, value in self._headers:
