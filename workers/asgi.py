@@ -91,10 +91,12 @@ class Asgi(Worker):
             application = logged(application, log)
         if self._engine_name == "granian":
             from supervisor.workers.granian import Asynchronous, asgi_call
+            from supervisor.workers.sockets import Sockets
 
-            call = asgi_call(application, child, options.root_path, state)
+            sockets = Sockets()
+            call = asgi_call(application, child, options.root_path, state, sockets)
             return Asynchronous(
-                child, options, "asgi", call, self._loop, websockets=options.websockets
+                child, options, "asgi", call, self._loop, sockets, websockets=options.websockets
             )
         from supervisor.workers.uvicorn import Uvicorn
 

@@ -30,6 +30,7 @@ from supervisor.child import Child
 from supervisor.errors import NameProblem
 from supervisor.listeners import Listener
 from supervisor.workers.application import ApplicationOptions
+from supervisor.workers.sockets import AsgiSocket, Sockets
 
 if TYPE_CHECKING:
     from supervisor.workers.middleware import Application
@@ -221,10 +222,12 @@ class Asynchronous:
         kind: str,
         call: Callable[..., Any],
         loop: asyncio.AbstractEventLoop,
+        sockets: Sockets,
         *,
         websockets: bool,
     ) -> None:
         self._loop = loop
+        self._sockets = sockets
         self._engine = Granian(
             child,
             options,
@@ -240,6 +243,7 @@ class Asynchronous:
 
     async def drain(self) -> None:
         """Accept nothing new, finish what is in hand; return when it is done."""
+        await self._sockets.close()
         self._engine.stop()
         await self._readable(self._engine.fileno())
         while self._engine.takes_what_waits():
@@ -247,6 +251,7 @@ class Asynchronous:
                 await asyncio.wait_for(self._readable(self._engine.begun), _ACCEPTED_WITHIN)
             self._engine.stop()
             await self._readable(self._engine.fileno())
+        await self._sockets.ended()
 
     async def _readable(self, descriptor: int) -> None:
         ready = asyncio.Event()
@@ -258,12 +263,21 @@ class Asynchronous:
 
 
 def asgi_call(
-    application: Application, child: Child, root_path: str, state: dict[str, Any]
+    application: Application,
+    child: Child,
+    root_path: str,
+    state: dict[str, Any],
+    sockets: Sockets,
 ) -> Callable[[Any, Any], Coroutine[Any, Any, None]]:
     """What the engine calls with a scope and its own protocol object."""
 
     async def call(scope: Any, protocol: Any) -> None:
         scope["root_path"], scope["state"] = root_path, state.copy()
+        if scope["type"] == "websocket":
+            socket = AsgiSocket(protocol)
+            with sockets.open(socket.close):
+                await application(scope, socket.receive, socket.send)
+            return
 
         def send(message: Any) -> Any:
             # A connection that was taken from the queue at the last moment is not told to close.

@@ -183,9 +183,11 @@ def test_tls(serve, engine, tmp_path):
     assert server.stop() == -signal.SIGTERM
 
 
-@pytest.mark.parametrize("engine", ["asgi", "asgi-granian"])
-def test_a_websocket(serve, engine):
-    """Messages come back; the stop ends the connection, where the engine lets us with 1012."""
+@pytest.mark.parametrize(
+    ("engine", "code"), [("asgi", 1012), ("asgi-granian", 1012), ("rsgi", 1005)]
+)
+def test_a_websocket(serve, engine, code):
+    """Messages come back; the stop closes in order: service restart (RSGI knows no codes)."""
     server = serve(section(engine, children=1, request_timeout=DEADLINE))
     host, port = endpoint(server.address())
     with connect(f"ws://{host}:{port}/", close_timeout=DEADLINE) as websocket:
@@ -195,9 +197,10 @@ def test_a_websocket(serve, engine):
         server.signal(signal.SIGTERM)
         with pytest.raises(ConnectionClosed) as closed:
             websocket.recv(DEADLINE)
-        if engine == "asgi":
-            assert closed.value.rcvd.code == 1012  # service restart
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == code
     assert server.wait() == -signal.SIGTERM
+    assert "Traceback" not in server.log
 
 
 @ALL
