@@ -13,6 +13,7 @@ import socket
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from granian._futures import _future_watcher_wrapper, _new_cbscheduler
@@ -166,7 +167,7 @@ class Granian:
         )
         http2 = HTTP2Settings(max_headers_size=options.header_limit)
         websockets = () if self._kind == "wsgi" else (self._websockets,)
-        static = (list(options.static.items()), None, None) if options.static else None
+        static = (_mounts(options), None, None) if options.static else None
         return _WORKERS[self._kind](
             self._child.slot + 1,
             (None, holder),
@@ -191,6 +192,14 @@ def _closed_loop() -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
     loop.close()
     return loop
+
+
+def _mounts(options: ApplicationOptions) -> list[tuple[str, str]]:
+    """Prefixes and directories as the engine compares them: it resolves links in a path before it
+    looks whether that is below the directory.
+    """
+    mounts = options.static.items()
+    return [(prefix.rstrip("/"), str(Path(directory).resolve())) for prefix, directory in mounts]
 
 
 def _tls(options: ApplicationOptions) -> tuple[Any, ...]:

@@ -13,10 +13,9 @@ from supervisor.worker import Worker
 from supervisor.workers import access
 from supervisor.workers.application import (
     ApplicationOptions,
-    check_application,
-    check_files,
     load_application,
     need,
+    prepare,
 )
 from supervisor.workers.asgi import new_loop, told_to_stop
 from supervisor.workers.sockets import Sockets
@@ -37,17 +36,9 @@ class Rsgi(Worker):
     needs_listener = True
 
     def preload(self) -> None:
-        need("granian", "type 'rsgi'")
         if self.options.loop == "uvloop":
             need("uvloop", "loop 'uvloop'")
-        from supervisor.workers import granian
-
-        granian.check_version()
-        check_files(self.options)
-        if self.options.preload:
-            self._application = load_application(self.options)
-        else:
-            check_application(self.options)
+        self._application = prepare(self.options, "rsgi")
 
     def init(self, child: Child) -> None:
         from supervisor.workers.granian import Asynchronous

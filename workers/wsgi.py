@@ -21,10 +21,8 @@ from supervisor.workers import access, proxies
 from supervisor.workers.application import (
     ApplicationOptions,
     Bytes,
-    check_application,
-    check_files,
     load_application,
-    need,
+    prepare,
 )
 from supervisor.workers.room import Room
 
@@ -51,15 +49,7 @@ class Wsgi(Worker):
     needs_listener = True
 
     def preload(self) -> None:
-        need("granian", "type 'wsgi'")
-        from supervisor.workers import granian
-
-        granian.check_version()
-        check_files(self.options)
-        if self.options.preload:
-            self._application = load_application(self.options)
-        else:
-            check_application(self.options)
+        self._application = prepare(self.options, "wsgi")
 
     def init(self, child: Child) -> None:
         from supervisor.workers.granian import Granian

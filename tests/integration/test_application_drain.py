@@ -1,7 +1,9 @@
 """How a server of an application stops: with requests in hand, idle clients, a hung request."""
 
+import http.client
 import os
 import signal
+import threading
 import time
 
 import pytest
@@ -79,6 +81,37 @@ def test_a_killed_child_is_replaced(serve, engine):
     server.wait_for("server ready .*generation=2")
     assert b"hello" in _last(asked(server, "/"))
     waiting.close()
+    assert server.stop() == -signal.SIGTERM
+
+
+@ALL
+def test_no_client_is_refused(serve, engine):
+    """In a stream of connections three crashes refuse nobody, and reset what the dead held only."""
+    server = serve(section(engine, children=4, backlog=512), master={"restart": "on-crash"})
+    results, done = [], threading.Event()
+
+    def client():
+        while not done.is_set():
+            try:
+                results.append(get(server)[0])
+            except (OSError, http.client.HTTPException) as error:
+                results.append(type(error).__name__)
+
+    clients = [threading.Thread(target=client) for _ in range(8)]
+    for one in clients:
+        one.start()
+    try:
+        for generation in (1, 2, 3):
+            os.kill(server.children()[generation], signal.SIGKILL)
+            server.wait_for(rf"server ready .*generation={generation + 1}\b")
+    finally:
+        done.set()
+        for one in clients:
+            one.join()
+    lost = [result for result in results if result != 200]
+    assert len(results) > 10
+    assert "ConnectionRefusedError" not in lost
+    assert len(lost) <= 3 * len(clients)
     assert server.stop() == -signal.SIGTERM
 
 

@@ -203,6 +203,56 @@ def test_a_websocket(serve, engine, code):
     assert "Traceback" not in server.log
 
 
+@pytest.mark.parametrize("engine", ["asgi", "asgi-granian"])
+def test_an_open_websocket_is_not_a_hang(serve, engine):
+    """It outlives request_timeout; a blocked loop is found all the same."""
+    server = serve(section(engine, children=1, request_timeout=0.3))
+    host, port = endpoint(server.address())
+    with connect(f"ws://{host}:{port}/", close_timeout=DEADLINE) as websocket:
+        with pytest.raises(TimeoutError):
+            websocket.recv(1)
+        websocket.send("one")
+        assert websocket.recv(DEADLINE) == "one"
+        connection = asked(server, "/block")
+        assert server.wait() == 70
+    server.wait_for("cause=request_timeout")
+    connection.close()
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A directory of files, reached by a link, and a secret beside it."""
+    directory = tmp_path / "real" / "public"
+    directory.mkdir(parents=True)
+    (directory / "a b.txt").write_text("file")
+    (directory / "sub").mkdir()
+    (directory / "outside").symlink_to(tmp_path / "real" / "secret")
+    (tmp_path / "real" / "secret").write_text("secret")
+    (tmp_path / "real" / "publicity").write_text("secret")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    return tmp_path / "link" / "public"
+
+
+@pytest.mark.parametrize("engine", ["wsgi", "asgi", "rsgi"])
+def test_static_files(serve, engine, files):
+    """What lies below the directory is served, and nothing else."""
+    server = serve(section(engine, static={'"/static"': str(files)}))
+    assert get(server, "/static/a%20b.txt") == (200, b"file")
+    assert get(server, "/static/a%20b.txt", "HEAD") == (200, b"")
+    outside = [
+        "../secret",
+        "%2e%2e/secret",
+        "..%2fsecret",
+        "/etc/passwd",
+        "outside",
+        "sub/../../secret",
+    ]
+    for path in ["nothing", "sub", "", *outside]:
+        assert get(server, f"/static/{path}")[0] == 404, path
+    for path in ["/", "/statics", "/staticity"]:
+        assert get(server, path) == (200, b"hello"), path
+
+
 @ALL
 def test_a_request_that_takes_too_long(serve, engine):
     """Past request_timeout the child dies, and the log shows where it was."""
