@@ -9,7 +9,7 @@ from supervisor.errors import NameProblem
 from supervisor.workers import access, granian, uvicorn
 from supervisor.workers.application import ApplicationOptions, check_application
 from supervisor.workers.asgi import AsgiOptions, _engine_of
-from supervisor.workers.wsgi import HungUp, Response, TooLarge, _Body
+from supervisor.workers.gateway import Body, HungUp, Response, TooLarge
 
 SERVED = access.Served("192.0.2.7", "GET", '/a"b', "c=d", "HTTP/1.1", 200, 5, "from", "by")
 
@@ -185,11 +185,11 @@ class Source:
 def test_a_body_that_ends_early():
     """Less than announced means that the client hung up."""
     with pytest.raises(HungUp):
-        _Body(Source(b"one"), 4, 0).readall()
-    assert _Body(Source(b"one"), 3, 0).readall() == b"one"
+        Body(Source(b"one"), 4, 0).readall()
+    assert Body(Source(b"one"), 3, 0).readall() == b"one"
 
 
 def test_a_body_beyond_the_limit():
     """More than the limit is refused as soon as it is seen."""
     with pytest.raises(TooLarge):
-        _Body(Source(b"four"), 0, 3).readall()
+        Body(Source(b"four"), 0, 3).readall()
