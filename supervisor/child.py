@@ -58,6 +58,13 @@ def current() -> Child:
     return _current
 
 
+class Counts(NamedTuple):
+    """Requests in hand, and those that have ended."""
+
+    active: int
+    ended: int
+
+
 class Place(NamedTuple):
     """Everything that the master decides about a child before the fork. Times in seconds."""
 
@@ -112,6 +119,11 @@ class Child:
         self._when_told: Callable[[], object] | None = None
 
     # What user code may call.
+
+    @property
+    def requests(self) -> Counts:
+        """The requests of this child."""
+        return Counts(self._requests.active, self._words[self._base + REQUESTS])
 
     @property
     def stopping(self) -> bool:

@@ -50,6 +50,26 @@ def need(module: str, kind: str) -> None:
         ) from None
 
 
+def prepare(options: ApplicationOptions, kind: str) -> Any:
+    """In the master, for what granian serves: check, and import the application where it is to be
+    shared; None where not. Raises NameProblem and StartError.
+    """
+    need("granian", f"type {kind!r}")
+    from supervisor.workers import granian
+
+    granian.check_version()
+    check_files(options)
+    return preloaded(options)
+
+
+def preloaded(options: ApplicationOptions) -> Any:
+    """The application where it is imported before the fork, else None."""
+    if options.preload:
+        return load_application(options)
+    check_application(options)
+    return None
+
+
 def load_application(options: ApplicationOptions) -> Any:
     """Import the application, or make it. Raises NameProblem and StartError."""
     found = load_object(options.app, "app")

@@ -14,10 +14,10 @@ from supervisor.workers import access, proxies
 from supervisor.workers.application import (
     ApplicationOptions,
     Bytes,
-    check_application,
     check_files,
     load_application,
     need,
+    preloaded,
 )
 from supervisor.workers.lifespan import Lifespan
 from supervisor.workers.middleware import counted, limited, logged
@@ -67,10 +67,7 @@ class Asgi(Worker):
         else:
             importlib.import_module("supervisor.workers.uvicorn")
         check_files(options)
-        if options.preload:
-            self._application = load_application(options)
-        else:
-            check_application(options)
+        self._application = preloaded(options)
 
     def init(self, child: Child) -> None:
         options: AsgiOptions = self.options
@@ -91,10 +88,12 @@ class Asgi(Worker):
             application = logged(application, log)
         if self._engine_name == "granian":
             from supervisor.workers.granian import Asynchronous, asgi_call
+            from supervisor.workers.sockets import Sockets
 
-            call = asgi_call(application, child, options.root_path, state)
+            sockets = Sockets()
+            call = asgi_call(application, child, options.root_path, state, sockets)
             return Asynchronous(
-                child, options, "asgi", call, self._loop, websockets=options.websockets
+                child, options, "asgi", call, self._loop, sockets, websockets=options.websockets
             )
         from supervisor.workers.uvicorn import Uvicorn
 

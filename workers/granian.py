@@ -11,7 +11,9 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from granian._futures import _future_watcher_wrapper, _new_cbscheduler
@@ -29,6 +31,7 @@ from supervisor.child import Child
 from supervisor.errors import NameProblem
 from supervisor.listeners import Listener
 from supervisor.workers.application import ApplicationOptions
+from supervisor.workers.sockets import AsgiSocket, Sockets
 
 if TYPE_CHECKING:
     from supervisor.workers.middleware import Application
@@ -39,7 +42,9 @@ _watched: Any = _future_watcher_wrapper
 _holder: Any = SocketHolder
 
 _WORKERS: Final = {"asgi": ASGIWorker, "rsgi": RSGIWorker, "wsgi": WSGIWorker}
+_HEAD: Final = 30.0  # s: for a request's head, where connections are not kept
 _LAST_HEAD: Final = 1.0  # s: for a request on a connection taken from the queue while stopping
+_ACCEPTED_WITHIN: Final = 0.01  # s: an engine with nothing else to do has accepted who waits
 _FILE_THREADS: Final = 512  # at most, for static files; made when needed
 _IDLE_THREAD: Final = 30  # s a thread of the application is kept, but for the first
 _CONNECTIONS: Final = 65_536  # at most, a child
@@ -71,30 +76,28 @@ class Granian:
         self._options = options
         self._kind = kind
         self._threads = threads
-        self._connections = _CONNECTIONS
         self._websockets = websockets
         self._loop = loop or _closed_loop()
         self._scheduler = _scheduler(self._loop, callback)
+        self._last_scheduler = _scheduler(self._loop, self._noted(callback))
         self._signals: list[WorkerSignal] = []
         self._running = 0
         self._done = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._begun = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
     def fileno(self) -> int:
         """An eventfd(2)."""
         return self._done
 
-    def take_at_most(self, connections: int) -> None:
-        """Leave in the accept queue, for other children, what is beyond so many connections."""
-        self._connections = connections
+    @property
+    def begun(self) -> int:
+        """An eventfd(2), readable once a request of those that waited has begun."""
+        return self._begun
 
-    def start(self) -> None:
-        """Accept on every listener."""
+    def start(self, at_most: int | None = None) -> None:
+        """Accept on every listener, at most so many connections at a time on each."""
         for listener in self._child.listeners:
-            self._serve(listener, self._options.keep_alive)
-
-    def has_waiting(self) -> bool:
-        """True while the accept queues hold what nobody will serve after us."""
-        return any(listener.has_waiting() for listener in self._child.ending_listeners())
+            self._serve(listener, at_most or _CONNECTIONS)
 
     def stop(self) -> None:
         """Accept no more, close what is idle, finish the rest."""
@@ -102,29 +105,48 @@ class Granian:
             signal.set()
         self._signals.clear()
 
-    def takes_what_waits(self) -> bool:
-        """Serve what is still in the accept queues; False when nothing is.
+    def drain(self, at_most: int) -> None:
+        """Accept nothing new, finish what is in hand, then what waits, so many at a time. For a
+        main thread that only waits for signals.
+        """
+        self.stop()
+        self._child.wait_until(self._done)
+        while self.takes_what_waits(at_most):
+            self._child.wakeup.wait(_ACCEPTED_WITHIN, self._begun)
+            self.stop()
+            self._child.wait_until(self._done)
 
-        A handshake that was under way when the door closed ends in the queue of an engine that has
-        stopped: it needs another one.
+    def takes_what_waits(self, at_most: int = _CONNECTIONS) -> bool:
+        """Once all are done: serve what is still in the accept queues; False when nothing is.
+
+        Stop when a request has begun. Where none has after _ACCEPTED_WITHIN, another child was
+        faster, or who waits says nothing.
         """
         os.eventfd_read(self._done)
+        with suppress(BlockingIOError):
+            os.eventfd_read(self._begun)
         waiting = [one for one in self._child.ending_listeners() if one.has_waiting()]
-        self._connections = _CONNECTIONS
         for listener in waiting:
-            self._serve(listener, min(_LAST_HEAD, self._options.keep_alive))
-        while self.has_waiting():
-            os.sched_yield()  # for microseconds: its thread is about to accept
-        self.stop()
+            self._serve(listener, at_most, is_last=True)
         return bool(waiting)
 
-    def _serve(self, listener: Listener, keep_alive: float) -> None:
+    def _noted(self, callback: Callable[..., Any]) -> Callable[..., Any]:
+        def note(*arguments: Any) -> Any:
+            os.eventfd_write(self._begun, 1)
+            return callback(*arguments)
+
+        return note
+
+    def _serve(self, listener: Listener, at_most: int, *, is_last: bool = False) -> None:
         signal = WorkerSignal()
         signal.add_cb(self._finished)
-        worker = self._worker(listener, keep_alive)
+        keep_alive = 0.0 if is_last else self._options.keep_alive
+        timeout = _LAST_HEAD if is_last else keep_alive or _HEAD
+        worker = self._worker(listener, at_most, keep_alive > 0, timeout)
+        scheduler = self._last_scheduler if is_last else self._scheduler
         method = "serve_mtr_uds" if listener.address.scheme == "unix" else "serve_mtr"
         self._running += 1
-        getattr(worker, method)(self._scheduler, self._loop, signal)
+        getattr(worker, method)(scheduler, self._loop, signal)
         self._signals.append(signal)
 
     def _finished(self) -> None:
@@ -133,19 +155,19 @@ class Granian:
         if not self._running:
             os.eventfd_write(self._done, 1)
 
-    def _worker(self, listener: Listener, keep_alive: float) -> Any:
+    def _worker(self, listener: Listener, at_most: int, keep_alive: bool, timeout: float) -> Any:
         options = self._options
         # The engine closes its descriptor when it has finished; the listener stays ours.
         is_unix = listener.socket.family == socket.AF_UNIX
         holder = _holder(os.dup(listener.fileno()), is_unix, listener.backlog)
         http1 = HTTP1Settings(
-            header_read_timeout=max(1, int((keep_alive or 30.0) * 1000)),
-            keep_alive=keep_alive > 0,
+            header_read_timeout=max(1, int(timeout * 1000)),
+            keep_alive=keep_alive,
             max_buffer_size=options.header_limit,
         )
         http2 = HTTP2Settings(max_headers_size=options.header_limit)
         websockets = () if self._kind == "wsgi" else (self._websockets,)
-        static = (list(options.static.items()), None, None) if options.static else None
+        static = (_mounts(options), None, None) if options.static else None
         return _WORKERS[self._kind](
             self._child.slot + 1,
             (None, holder),
@@ -154,7 +176,7 @@ class Granian:
             _FILE_THREADS,
             self._threads,
             _IDLE_THREAD,
-            self._connections,
+            at_most,
             options.http,
             http1,
             http2,
@@ -170,6 +192,14 @@ def _closed_loop() -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
     loop.close()
     return loop
+
+
+def _mounts(options: ApplicationOptions) -> list[tuple[str, str]]:
+    """Prefixes and directories as the engine compares them: it resolves links in a path before it
+    looks whether that is below the directory.
+    """
+    mounts = options.static.items()
+    return [(prefix.rstrip("/"), str(Path(directory).resolve())) for prefix, directory in mounts]
 
 
 def _tls(options: ApplicationOptions) -> tuple[Any, ...]:
@@ -201,10 +231,12 @@ class Asynchronous:
         kind: str,
         call: Callable[..., Any],
         loop: asyncio.AbstractEventLoop,
+        sockets: Sockets,
         *,
         websockets: bool,
     ) -> None:
         self._loop = loop
+        self._sockets = sockets
         self._engine = Granian(
             child,
             options,
@@ -220,27 +252,41 @@ class Asynchronous:
 
     async def drain(self) -> None:
         """Accept nothing new, finish what is in hand; return when it is done."""
-        while self._engine.has_waiting():
-            await asyncio.sleep(0)  # for microseconds: the engine's thread is about to accept
+        await self._sockets.close()
         self._engine.stop()
-        await self._done()
+        await self._readable(self._engine.fileno())
         while self._engine.takes_what_waits():
-            await self._done()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._readable(self._engine.begun), _ACCEPTED_WITHIN)
+            self._engine.stop()
+            await self._readable(self._engine.fileno())
+        await self._sockets.ended()
 
-    async def _done(self) -> None:
-        done = asyncio.Event()
-        self._loop.add_reader(self._engine.fileno(), done.set)
-        await done.wait()
-        self._loop.remove_reader(self._engine.fileno())
+    async def _readable(self, descriptor: int) -> None:
+        ready = asyncio.Event()
+        self._loop.add_reader(descriptor, ready.set)
+        try:
+            await ready.wait()
+        finally:
+            self._loop.remove_reader(descriptor)
 
 
 def asgi_call(
-    application: Application, child: Child, root_path: str, state: dict[str, Any]
+    application: Application,
+    child: Child,
+    root_path: str,
+    state: dict[str, Any],
+    sockets: Sockets,
 ) -> Callable[[Any, Any], Coroutine[Any, Any, None]]:
     """What the engine calls with a scope and its own protocol object."""
 
     async def call(scope: Any, protocol: Any) -> None:
         scope["root_path"], scope["state"] = root_path, state.copy()
+        if scope["type"] == "websocket":
+            socket = AsgiSocket(protocol)
+            with sockets.open(socket.close):
+                await application(scope, socket.receive, socket.send)
+            return
 
         def send(message: Any) -> Any:
             # A connection that was taken from the queue at the last moment is not told to close.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from contextlib import nullcontext
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 from supervisor.child import Child
@@ -11,12 +13,12 @@ from supervisor.worker import Worker
 from supervisor.workers import access
 from supervisor.workers.application import (
     ApplicationOptions,
-    check_application,
-    check_files,
     load_application,
     need,
+    prepare,
 )
 from supervisor.workers.asgi import new_loop, told_to_stop
+from supervisor.workers.sockets import Sockets
 
 
 class RsgiOptions(ApplicationOptions, frozen=True):
@@ -34,17 +36,9 @@ class Rsgi(Worker):
     needs_listener = True
 
     def preload(self) -> None:
-        need("granian", "type 'rsgi'")
         if self.options.loop == "uvloop":
             need("uvloop", "loop 'uvloop'")
-        from supervisor.workers import granian
-
-        granian.check_version()
-        check_files(self.options)
-        if self.options.preload:
-            self._application = load_application(self.options)
-        else:
-            check_application(self.options)
+        self._application = prepare(self.options, "rsgi")
 
     def init(self, child: Child) -> None:
         from supervisor.workers.granian import Asynchronous
@@ -56,13 +50,11 @@ class Rsgi(Worker):
         start = getattr(self._application, "__rsgi_init__", None)
         if start is not None:
             start(self._loop)
-        call = _counted(
-            getattr(self._application, "__rsgi__", self._application),
-            child,
-            access.log(options, child),
-        )
+        sockets = Sockets()
+        application = getattr(self._application, "__rsgi__", self._application)
+        call = _counted(application, child, access.log(options, child), sockets)
         self._engine = Asynchronous(
-            child, options, "rsgi", call, self._loop, websockets=options.websockets
+            child, options, "rsgi", call, self._loop, sockets, websockets=options.websockets
         )
 
     def run(self, child: Child) -> None:
@@ -81,6 +73,7 @@ def _counted(
     application: Callable[[Any, Any], Coroutine[Any, Any, None]],
     child: Child,
     log: access.Log | None,
+    sockets: Sockets,
 ) -> Callable[[Any, Any], Coroutine[Any, Any, None]]:
     """The application, each request of it counted and, where asked for, logged."""
     from granian.rsgi import _LoggingProto
@@ -89,7 +82,8 @@ def _counted(
         begun = log.begin() if log else None
         is_http = scope.proto == "http"
         seen: Any = _LoggingProto(protocol) if is_http else protocol  # type: ignore[no-untyped-call]
-        with child.request(timed=is_http) as request:
+        is_open = nullcontext() if is_http else sockets.open(partial(_close, protocol))
+        with child.request(timed=is_http) as request, is_open:
             try:
                 await application(scope, seen)
             finally:
@@ -100,6 +94,11 @@ def _counted(
                     log.end(begun, _served(scope, status))
 
     return count
+
+
+async def _close(protocol: Any) -> None:
+    """RSGI has a close without a code only."""
+    protocol.close()
 
 
 def _served(scope: Any, status: int) -> access.Served:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-import os
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable
+from functools import partial
+from time import monotonic_ns
 from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta
@@ -21,17 +21,15 @@ from supervisor.workers import access, proxies
 from supervisor.workers.application import (
     ApplicationOptions,
     Bytes,
-    check_application,
-    check_files,
     load_application,
-    need,
+    prepare,
 )
+from supervisor.workers.gateway import Body, HungUp, Response, TooLarge
+from supervisor.workers.room import Room
 
-Headers = list[tuple[str, str]]
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 _BUFFER = 65_536  # bytes of a request's body read at once
-_PATIENCE = 1000  # yields until an engine with nothing to do should have accepted
 _TOO_LARGE = "413 Content Too Large"
 
 
@@ -51,55 +49,43 @@ class Wsgi(Worker):
     needs_listener = True
 
     def preload(self) -> None:
-        need("granian", "type 'wsgi'")
-        from supervisor.workers import granian
-
-        granian.check_version()
-        check_files(self.options)
-        if self.options.preload:
-            self._application = load_application(self.options)
-        else:
-            check_application(self.options)
+        self._application = prepare(self.options, "wsgi")
 
     def init(self, child: Child) -> None:
         from supervisor.workers.granian import Granian
 
-        if not self.options.preload:
-            self._application = load_application(self.options)
-        child.serve_from_threads(self.options.threads)
-        self._caller = Caller(self._application, child, self.options)
-        threads = self.options.threads
-        self._engine = Granian(child, self.options, "wsgi", self._caller.call, threads=threads)
-        if not self.options.keep_alive:
-            self._engine.take_at_most(threads)
+        options = self.options
+        if not options.preload:
+            self._application = load_application(options)
+        child.serve_from_threads(options.threads)
+        self._room = Room(child, can_grow=options.keep_alive > 0)
+        caller = Caller(self._application, child, options, self._room)
+        self._engine = Granian(child, options, "wsgi", caller.call, threads=options.threads)
 
     def run(self, child: Child) -> None:
-        engine = self._engine
-        engine.start()
-        child.wait_for_stop()
-        # An engine with all its threads at work may leave the queue alone: it must have its turn.
-        while engine.has_waiting() and self._caller.gets_a_turn():
-            pass
-        engine.stop()
-        child.wait_until(engine.fileno())
-        while engine.takes_what_waits():
-            child.wait_until(engine.fileno())
+        engine, room = self._engine, self._room
+        engine.start(self.options.threads)
+        while room.wait_for_need():
+            engine.stop()  # closes what is idle
+            engine.start(None if room.takes_all else self.options.threads)
+        engine.drain(self.options.threads)
 
 
 class Caller:
     """Turns what the engine hands over into one call of the application (PEP 3333)."""
 
-    def __init__(self, application: Application, child: Child, options: WsgiOptions) -> None:
+    def __init__(
+        self, application: Application, child: Child, options: WsgiOptions, room: Room
+    ) -> None:
         self._application = proxies.wsgi(application, options.trusted_proxies)
         self._child = child
         self._log = access.log(options, child)
         self._prefix = options.root_path
         self._body_limit = options.body_limit
-        # Each listener has an engine and each engine `threads`; together they may not be more.
-        is_shared = len(child.listeners) > 1
-        self._turn = threading.Semaphore(options.threads) if is_shared else nullcontext()
-        self._in_hand: dict[Any, None] = {}
-        self._ended = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._room = room
+        # Each engine has `threads`, and there is more than one: together they may not be more.
+        one, threads = options.threads == 1, options.threads
+        self._turn = threading.Lock() if one else threading.Semaphore(threads)
         self._base: dict[str, Any] = {
             "SCRIPT_NAME": options.root_path,
             "wsgi.errors": sys.stderr,
@@ -110,34 +96,24 @@ class Caller:
             "wsgi.version": (1, 0),
         }
 
-    def gets_a_turn(self) -> bool:
-        """Wait until a thread is free, at least for an instant; False when connections that say
-        nothing take every place. Main thread, once told to stop.
-        """
-        for _ in range(_PATIENCE):
-            if self._in_hand:
-                self._child.wait_until(self._ended)
-                os.eventfd_read(self._ended)
-                return True
-            os.sched_yield()  # for microseconds: an engine with nothing to do is about to accept
-        return False
-
     def call(self, protocol: Any, scope: dict[str, Any]) -> None:
         """Answer one request; whatever the application raises is an error of that request."""
-        self._in_hand[protocol] = None
+        if self._room.takes_all:
+            self._call(protocol, scope, self._is_stopping)
+            return
         try:
-            self._call(protocol, scope)
+            self._call(protocol, scope, partial(self._room.is_last, monotonic_ns()))
         finally:
-            del self._in_hand[protocol]
-            if self._child.stopping:
-                os.eventfd_write(self._ended, 1)
+            self._room.ended()
 
-    def _call(self, protocol: Any, scope: dict[str, Any]) -> None:
+    def _is_stopping(self) -> bool:
+        return self._child.stopping
+
+    def _call(self, protocol: Any, scope: dict[str, Any], is_last: Callable[[], bool]) -> None:
         begun = self._log.begin() if self._log else None
         environ = self._environ(scope)
-        is_last = self._child.stopping and environ["SERVER_PROTOCOL"] != "HTTP/2"
-        response = Response(protocol, is_last)
         with self._turn, self._child.request() as request:
+            response = Response(protocol, is_last)
             self._answer(environ, response, request)
             if response.code >= 500:
                 request.fail()
@@ -166,149 +142,11 @@ class Caller:
         if self._prefix and environ["PATH_INFO"].startswith(self._prefix):
             environ["PATH_INFO"] = environ["PATH_INFO"][len(self._prefix) :]
         if "CONTENT_LENGTH" in environ or "HTTP_TRANSFER_ENCODING" in environ:
-            body = _Body(scope["wsgi.input"], _length(environ), self._body_limit)
+            body = Body(scope["wsgi.input"], _length(environ), self._body_limit)
             environ["wsgi.input"] = io.BufferedReader(body, _BUFFER)
         else:
             environ["wsgi.input"] = io.BytesIO()
         return environ
-
-
-class Response:
-    """What the application says through `start_response`, `write` and its result."""
-
-    def __init__(self, protocol: Any, is_last: bool) -> None:
-        self.code = 0
-        self.size = 0
-        self._protocol = protocol
-        self._is_last = is_last
-        self._headers: Headers = []
-        self._written: list[bytes] = []
-        self._is_sent = False
-
-    def start(
-        self, status: str, headers: Headers, exc_info: Any = None
-    ) -> Callable[[bytes], object]:
-        """`start_response` of PEP 3333."""
-        if exc_info and self._is_sent:
-            raise exc_info[1].with_traceback(exc_info[2])
-        if self.code and not exc_info:
-            raise RuntimeError("start_response was called twice")
-        self.code = int(status.split(None, 1)[0])
-        self._headers = headers
-        return self._written.append
-
-    def send(self, result: Iterable[bytes]) -> None:
-        """Send what the application returned, at once where it is whole, and close it."""
-        try:
-            if type(result) is list and self.code and not self._written:
-                self._send_whole(b"".join(result))
-            else:
-                self._send_parts(iter(result))
-        finally:
-            close = getattr(result, "close", None)
-            if close is not None:
-                close()
-
-    def refuse(self, status: str) -> None:
-        """Answer for the application, unless it has answered."""
-        if not self._is_sent:
-            self.code, self._headers = int(status[:3]), [("Content-Type", "text/plain")]
-            self._send_whole(f"{status[4:]}\n".encode())
-
-    def _send_parts(self, parts: Iterator[bytes]) -> None:
-        # Asking for a part is what calls start_response where the application is a generator.
-        first = b"".join(self._written) or next((part for part in parts if part), b"")
-        if not self.code:
-            raise RuntimeError("start_response was not called")
-        if self._length() == len(first):
-            self._send_whole(first)
-            for _ in parts:
-                pass
-            return
-        self._is_sent = True
-        source = _Parts(first, parts)
-        self._protocol.response_iter(self.code, self._all_headers(), source)
-        self.size = source.size
-        if source.error is not None:
-            raise source.error
-
-    def _send_whole(self, body: bytes) -> None:
-        self._is_sent = True
-        self.size = len(body)
-        self._protocol.response_bytes(self.code, self._all_headers(), body)
-
-    def _all_headers(self) -> Headers:
-        return [*self._headers, ("Connection", "close")] if self._is_last else self._headers
-
-    def _length(self) -> int | None:
-        for name, value in self._headers:
-            if name.lower() == "content-length":
-                return int(value)
-        return None
-
-
-class _Parts:
-    """The parts of a body for the engine, which ends the body quietly at an exception: it is kept.
-
-    The engine calls `close` when it stops, which is before the end where the client hung up.
-    """
-
-    def __init__(self, first: bytes, rest: Iterator[bytes]) -> None:
-        self.size = 0
-        self.error: BaseException | None = None
-        self._first = first
-        self._rest = rest
-
-    def __next__(self) -> bytes:
-        part, self._first = self._first, b""
-        try:
-            while not part:
-                part = next(self._rest)
-        except StopIteration:
-            raise
-        except BaseException as error:
-            self.error = error
-            raise StopIteration from None
-        self.size += len(part)
-        return part
-
-    def close(self) -> None:
-        """The application's own iterable is closed by Response."""
-
-
-class HungUp(OSError):
-    """The client went away in the middle of its request."""
-
-
-class TooLarge(OSError):
-    """The body of a request, sent without its length, is larger than `body_limit`."""
-
-
-class _Body(io.RawIOBase):
-    """The body of a request. The engine's own reader loses the ends of lines and the news that the
-    client hung up.
-    """
-
-    def __init__(self, source: Any, length: int, limit: int) -> None:
-        self._source = source
-        self._left = length
-        self._limit = limit
-        self._read = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._source.read(len(buffer))
-        count = len(data)
-        self._read += count
-        self._left -= count
-        if not count and self._left > 0:
-            raise HungUp("the client hung up before the end of its request")
-        if self._limit and self._read > self._limit:
-            raise TooLarge(f"the body is larger than {self._limit} bytes")
-        buffer[:count] = data
-        return count
 
 
 def _length(environ: dict[str, Any]) -> int:

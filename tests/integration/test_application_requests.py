@@ -183,9 +183,11 @@ def test_tls(serve, engine, tmp_path):
     assert server.stop() == -signal.SIGTERM
 
 
-@pytest.mark.parametrize("engine", ["asgi", "asgi-granian"])
-def test_a_websocket(serve, engine):
-    """Messages come back; the stop ends the connection, where the engine lets us with 1012."""
+@pytest.mark.parametrize(
+    ("engine", "code"), [("asgi", 1012), ("asgi-granian", 1012), ("rsgi", 1005)]
+)
+def test_a_websocket(serve, engine, code):
+    """Messages come back; the stop closes in order: service restart (RSGI knows no codes)."""
     server = serve(section(engine, children=1, request_timeout=DEADLINE))
     host, port = endpoint(server.address())
     with connect(f"ws://{host}:{port}/", close_timeout=DEADLINE) as websocket:
@@ -195,9 +197,60 @@ def test_a_websocket(serve, engine):
         server.signal(signal.SIGTERM)
         with pytest.raises(ConnectionClosed) as closed:
             websocket.recv(DEADLINE)
-        if engine == "asgi":
-            assert closed.value.rcvd.code == 1012  # service restart
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == code
     assert server.wait() == -signal.SIGTERM
+    assert "Traceback" not in server.log
+
+
+@pytest.mark.parametrize("engine", ["asgi", "asgi-granian"])
+def test_an_open_websocket_is_not_a_hang(serve, engine):
+    """It outlives request_timeout; a blocked loop is found all the same."""
+    server = serve(section(engine, children=1, request_timeout=0.3))
+    host, port = endpoint(server.address())
+    with connect(f"ws://{host}:{port}/", close_timeout=DEADLINE) as websocket:
+        with pytest.raises(TimeoutError):
+            websocket.recv(1)
+        websocket.send("one")
+        assert websocket.recv(DEADLINE) == "one"
+        connection = asked(server, "/block")
+        assert server.wait() == 70
+    server.wait_for("cause=request_timeout")
+    connection.close()
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A directory of files, reached by a link, and a secret beside it."""
+    directory = tmp_path / "real" / "public"
+    directory.mkdir(parents=True)
+    (directory / "a b.txt").write_text("file")
+    (directory / "sub").mkdir()
+    (directory / "outside").symlink_to(tmp_path / "real" / "secret")
+    (tmp_path / "real" / "secret").write_text("secret")
+    (tmp_path / "real" / "publicity").write_text("secret")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    return tmp_path / "link" / "public"
+
+
+@pytest.mark.parametrize("engine", ["wsgi", "asgi", "rsgi"])
+def test_static_files(serve, engine, files):
+    """What lies below the directory is served, and nothing else."""
+    server = serve(section(engine, static={'"/static"': str(files)}))
+    assert get(server, "/static/a%20b.txt") == (200, b"file")
+    assert get(server, "/static/a%20b.txt", "HEAD") == (200, b"")
+    outside = [
+        "../secret",
+        "%2e%2e/secret",
+        "..%2fsecret",
+        "/etc/passwd",
+        "outside",
+        "sub/../../secret",
+    ]
+    for path in ["nothing", "sub", "", *outside]:
+        assert get(server, f"/static/{path}")[0] == 404, path
+    for path in ["/", "/statics", "/staticity"]:
+        assert get(server, path) == (200, b"hello"), path
 
 
 @ALL

@@ -25,6 +25,15 @@ def test_an_application_that_cannot_be_loaded(launch, kind, app, status, words):
     assert words in server.wait_for("^supervisor: error: .*")[0][0]
 
 
+@pytest.mark.parametrize("kind", ["wsgi", "asgi", "rsgi"])
+def test_a_start_failure_is_final(launch, kind):
+    """Code that raises is imported once, though sockets stay and crashes would restart."""
+    server = launch(section(kind, app="raising:app"), master={"restart": "on-crash"})
+    assert server.wait() == 76
+    assert server.log.count("raising is imported") == 1
+    assert "server restarting" not in server.log
+
+
 @pytest.mark.parametrize(
     ("app", "words"),
     [

@@ -114,7 +114,16 @@ async def size_of(receive):
     return size
 
 
+async def rsgi_echo(protocol):
+    transport = await protocol.accept()
+    while (message := await transport.receive()).kind:  # 0 is a close
+        await transport.send_str(message.data)
+
+
 async def rsgi(scope, protocol):
+    if scope.proto == "ws":
+        await rsgi_echo(protocol)
+        return
     headers = [("content-type", "text/plain")]
     if scope.path == "/slow":
         begin()

@@ -9,7 +9,7 @@ from supervisor.errors import NameProblem
 from supervisor.workers import access, granian, uvicorn
 from supervisor.workers.application import ApplicationOptions, check_application
 from supervisor.workers.asgi import AsgiOptions, _engine_of
-from supervisor.workers.wsgi import HungUp, Response, TooLarge, _Body
+from supervisor.workers.gateway import Body, HungUp, Response, TooLarge
 
 SERVED = access.Served("192.0.2.7", "GET", '/a"b', "c=d", "HTTP/1.1", 200, 5, "from", "by")
 
@@ -125,7 +125,7 @@ def protocol():
 
 def test_a_whole_body(protocol):
     """A list goes out at once."""
-    response = Response(protocol, is_last=False)
+    response = Response(protocol, is_last=lambda: False)
     response.start("201 Created", [("A", "b")])
     response.send([b"one", b"two"])
     assert protocol.answer == (201, [("A", "b")], b"onetwo")
@@ -134,7 +134,7 @@ def test_a_whole_body(protocol):
 
 def test_a_body_of_announced_length(protocol):
     """A first part that is all that was announced goes out at once; the result is closed."""
-    response, result = Response(protocol, is_last=True), Result([b"", b"one", b""])
+    response, result = Response(protocol, is_last=lambda: True), Result([b"", b"one", b""])
     response.start("200 OK", [("content-length", "3")])
     response.send(result)
     assert protocol.answer == (200, [("content-length", "3"), ("Connection", "close")], b"one")
@@ -143,7 +143,7 @@ def test_a_body_of_announced_length(protocol):
 
 def test_parts(protocol):
     """Other bodies go out in parts, empty ones left out; `write` comes first."""
-    response = Response(protocol, is_last=False)
+    response = Response(protocol, is_last=lambda: False)
     write = response.start("200 OK", [])
     write(b"zero")
     response.send(iter([b"one", b"", b"two"]))
@@ -153,7 +153,7 @@ def test_parts(protocol):
 
 def test_start_response_twice(protocol):
     """The second call needs exc_info, and raises it once something was sent."""
-    response = Response(protocol, is_last=False)
+    response = Response(protocol, is_last=lambda: False)
     response.start("200 OK", [])
     with pytest.raises(RuntimeError, match="twice"):
         response.start("200 OK", [])
@@ -168,7 +168,7 @@ def test_start_response_twice(protocol):
 def test_start_response_never(protocol):
     """An application that does not call it has failed."""
     with pytest.raises(RuntimeError, match="was not called"):
-        Response(protocol, is_last=False).send([b"one"])
+        Response(protocol, is_last=lambda: False).send([b"one"])
 
 
 class Source:
@@ -185,11 +185,11 @@ class Source:
 def test_a_body_that_ends_early():
     """Less than announced means that the client hung up."""
     with pytest.raises(HungUp):
-        _Body(Source(b"one"), 4, 0).readall()
-    assert _Body(Source(b"one"), 3, 0).readall() == b"one"
+        Body(Source(b"one"), 4, 0).readall()
+    assert Body(Source(b"one"), 3, 0).readall() == b"one"
 
 
 def test_a_body_beyond_the_limit():
     """More than the limit is refused as soon as it is seen."""
     with pytest.raises(TooLarge):
-        _Body(Source(b"four"), 0, 3).readall()
+        Body(Source(b"four"), 0, 3).readall()
