@@ -1,0 +1,268 @@
+"""Samples -> medians with their spread -> Markdown tables. Pure: no clock, no file, no process."""
+
+import statistics
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Record = dict[str, Any]
+Better = Literal["less", "more", ""]
+# Closer than this to ours, another is as good: a machine's noise is not a loss.
+CLOSE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A figure of a case (the first of `cases` in which the contender took part)."""
+
+    heading: str
+    cases: str | tuple[str, ...]
+    value: str
+    form: str = "{:.2f}"
+    better: Better = "less"
+
+    def samples(self, record: Record, contender: str) -> list[Record]:
+        names = (self.cases,) if isinstance(self.cases, str) else self.cases
+        taken = (record["cases"].get(name, {}).get("samples", {}) for name in names)
+        return next((samples[contender] for samples in taken if samples.get(contender)), [])
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A heading, what the figures mean, and the columns."""
+
+    heading: str
+    text: str
+    columns: Sequence[Column]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One figure: `middle` is None where there is none to compare."""
+
+    text: str
+    middle: float | None = None
+
+
+FAMILIES = {
+    "wsgi": "WSGI",
+    "asgi": "ASGI",
+    "programs": "programs",
+    "floor": "floor, no Python",
+}
+GRACEFUL = ("graceful wsgi", "graceful asgi")
+SECONDS = "{:.3f}"
+CRASHES: tuple[tuple[str, str, str, Better], ...] = (
+    ("answered", "good", "{:.0f}", "more"),
+    ("refused", "refused", "{:.0f}", "less"),
+    ("broken off", "broken", "{:.0f}", "less"),
+    ("late", "late", "{:.0f}", "less"),
+    ("gap", "gap", SECONDS, "less"),
+    ("server gone", "gone", "{:.0f}", "less"),
+)
+TABLES = (
+    Table(
+        "Start and stop",
+        "Seconds. Ready: the first good answer has come and every child has loaded the application "
+        "(ours says, too, that every child is ready). Stopped: from SIGTERM until no process is "
+        "left. By the number of children.",
+        (
+            Column("ready, 4", "start 4", "start", SECONDS),
+            Column("ready, 32", "standing", "start", SECONDS),
+            Column("ready, 128", "start 128", "start", SECONDS),
+            Column("stopped, 4", "start 4", "stop", SECONDS),
+            Column("stopped, 32", "standing", "stop", SECONDS),
+            Column("stopped, 128", "start 128", "stop", SECONDS),
+        ),
+    ),
+    Table(
+        "Memory and idleness",
+        "Master and children together, after some requests. PSS counts shared memory once. "
+        "Wake-ups (voluntary context switches of all threads) and CPU time while nobody asks "
+        "for anything.",
+        (
+            Column("PSS, MiB", "standing", "memory", "{:.0f}"),
+            Column("wake-ups a second", "standing", "wake_ups", "{:.1f}"),
+            Column("CPU, %", "standing", "cpu", "{:.2f}"),
+        ),
+    ),
+    Table(
+        "Requests",
+        "A bare application in 2 children under 32 connections of wrk, on the same cores. CPU, in "
+        "us, is that of all processes of the server for each request; p99 in ms. Busiest: the part "
+        "of the busiest child in that CPU time, in %; where it is near 100, one child served alone "
+        "and left the other core to wrk, which flatters. Servers that keep no connections "
+        "(gunicorn sync, uwsgi, `keep_alive` 0) close theirs in both halves.",
+        (
+            Column("kept: requests/s", "throughput", "kept_rate", "{:.0f}", "more"),
+            Column("kept: CPU", "throughput", "kept_cpu", "{:.1f}"),
+            Column("kept: busiest", "throughput", "kept_busiest", "{:.0f}", ""),
+            Column("kept: p99", "throughput", "kept_slowest", "{:.1f}"),
+            Column("kept: failed", "throughput", "kept_failed", "{:.0f}"),
+            Column("closed: requests/s", "throughput", "closed_rate", "{:.0f}", "more"),
+            Column("closed: CPU", "throughput", "closed_cpu", "{:.1f}"),
+            Column("closed: busiest", "throughput", "closed_busiest", "{:.0f}", ""),
+            Column("closed: p99", "throughput", "closed_slowest", "{:.1f}"),
+            Column("closed: failed", "throughput", "closed_failed", "{:.0f}"),
+        ),
+    ),
+    Table(
+        "Crashes under load",
+        "A worker is killed every second, or every other second, while four clients ask up to "
+        "100 times a second each. Gap: the longest time without a good answer, in seconds. Ours "
+        'runs with `restart = "on-crash"`: all children are replaced, after a pause that grows '
+        "where generations were ready for less than a second.",
+        (
+            *(
+                Column(f"{every}: {heading}", f"crash every {every}", value, form, better)
+                for every in ("1 s", "2 s")
+                for heading, value, form, better in CRASHES
+            ),
+        ),
+    ),
+    Table(
+        "The master is killed",
+        "SIGKILL of the master while its children are idle: how many processes are left behind "
+        "after the seconds named below; else, when the last was gone; and whether the port is "
+        "still taken (1 = yes).",
+        (
+            Column("left behind", "master killed", "left_behind", "{:.0f}"),
+            Column("gone after, s", "master killed", "ended", SECONDS),
+            Column("port taken", "master killed", "port_taken", "{:.0f}"),
+        ),
+    ),
+    Table(
+        "Stop with requests in hand",
+        "SIGTERM half a second after 20 requests of one second each were sent at once. Begun: in "
+        "the application by then; the others waited, behind another in the same child or in the "
+        "accept queue.",
+        (
+            Column("begun", GRACEFUL, "begun", "{:.0f}", ""),
+            Column("answered", GRACEFUL, "completed", "{:.0f}", "more"),
+            Column("stopped after, s", GRACEFUL, "stop", SECONDS, ""),
+        ),
+    ),
+)
+
+
+def values_of(samples: Iterable[Record], value: str) -> list[float]:
+    return [sample[value] for sample in samples if value in sample]
+
+
+def spread(values: list[float]) -> tuple[float, float]:
+    """Half of the values lie between these; of two, both."""
+    if len(values) < 3:
+        return min(values), max(values)
+    first, _, third = statistics.quantiles(values, method="inclusive")
+    return first, third
+
+
+def cell(samples: list[Record], column: Column) -> Cell:
+    """The median, its spread where it shows, how many failed."""
+    if not samples:
+        return Cell("")
+    failed = sum("error" in sample for sample in samples)
+    values = values_of(samples, column.value)
+    if not values:
+        return Cell("failed" if failed else "-")
+    middle = statistics.median(values)
+    text = column.form.format(middle)
+    low, high = (column.form.format(value) for value in spread(values))
+    if low != high:
+        text += f" ({low} .. {high})"
+    if failed:
+        text += f", {failed} of {len(samples)} failed"
+    return Cell(text, middle)
+
+
+def best(cells: list[Cell], column: Column) -> float | None:
+    """The value that deserves bold print: nobody's where all are alike, or none is better."""
+    middles = {column.form.format(cell.middle) for cell in cells if cell.middle is not None}
+    return extreme(cells, column) if column.better and len(middles) > 1 else None
+
+
+def extreme(cells: list[Cell], column: Column) -> float | None:
+    middles = [cell.middle for cell in cells if cell.middle is not None]
+    return (min if column.better == "less" else max)(middles, default=None)
+
+
+def rows(table: Table, record: Record, family: str) -> Iterator[list[str]]:
+    """A line for each contender of the family that took part, ours first, the best in bold."""
+    names = [one["name"] for one in record["contenders"] if one["family"] == family]
+    names = [name for name in names if any(c.samples(record, name) for c in table.columns)]
+    columns = [shown(column, record, names) for column in table.columns]
+    for number, (name, *texts) in enumerate(zip(names, *columns, strict=True)):
+        yield ["" if number else FAMILIES[family], name, *texts]
+
+
+def shown(column: Column, record: Record, names: list[str]) -> list[str]:
+    """The texts of a column for these contenders; what prints as the best does is bold."""
+    cells = [cell(column.samples(record, name), column) for name in names]
+    top = best(cells, column)
+    alike = None if top is None else column.form.format(top)
+    return [
+        f"**{one.text}**"
+        if one.middle is not None and column.form.format(one.middle) == alike
+        else one.text
+        for one in cells
+    ]
+
+
+def markdown(table: Table, record: Record) -> list[str]:
+    """The table's lines; none if nothing of it was measured."""
+    body = [row for family in FAMILIES for row in rows(table, record, family)]
+    if not body:
+        return []
+    headings = ["", "", *(column.heading for column in table.columns)]
+    rule = ["---", "---", *("---:" for _ in table.columns)]
+    return [f"| {' | '.join(row)} |" for row in [headings, rule, *body]]
+
+
+def counts(table: Table, record: Record) -> str:
+    """How often each of the table's cases was lived through."""
+    names = dict.fromkeys(
+        name
+        for column in table.columns
+        for name in ((column.cases,) if isinstance(column.cases, str) else column.cases)
+    )
+    taken = {name: record["cases"][name] for name in names if name in record["cases"]}
+    return "; ".join(
+        f"{name}: {case['children']} children, {case['seconds']:g} s, "
+        f"n = {max(map(len, case['samples'].values()))}"
+        for name, case in taken.items()
+        if case["samples"]
+    )
+
+
+def losses(record: Record) -> Iterator[str]:
+    """A line for each figure in which somebody of its family is better than the best of ours."""
+    for table in TABLES:
+        for column in table.columns:
+            for family in FAMILIES:
+                if lost := loss(column, record, family):
+                    yield f"{table.heading}, {FAMILIES[family]}, {column.heading}: {lost}"
+
+
+def loss(column: Column, record: Record, family: str) -> str:
+    """Who is best, and ours; nothing if ours is, or nearly."""
+    taken = {
+        one["name"]: (one["is_ours"], cell(column.samples(record, one["name"]), column))
+        for one in record["contenders"]
+        if one["family"] == family
+    }
+    top = best([one for _, one in taken.values()], column)
+    ours = extreme([one for is_ours, one in taken.values() if is_ours], column)
+    if top is None or ours is None or abs(ours - top) <= CLOSE * max(abs(ours), abs(top)):
+        return ""
+    winner = next(name for name, (_, one) in taken.items() if one.middle == top)
+    return f"{winner} {column.form.format(top)}, ours {column.form.format(ours)}"
+
+
+def failures(record: Record) -> Iterator[str]:
+    """A line for each contender that failed in a case, with the reasons."""
+    for name, case in record["cases"].items():
+        for contender, samples in case["samples"].items():
+            reasons = [sample["error"] for sample in samples if "error" in sample]
+            if reasons:
+                why = "; ".join(dict.fromkeys(reasons))
+                yield f"{contender}, {name}: {len(reasons)} of {len(samples)} failed: {why}"
