@@ -66,12 +66,12 @@ def test_samples_become_a_cell(samples, expected):
 
 
 def test_the_best_is_bold_and_ours_comes_first():
-    """All that print as the best does are; columns without samples stay empty."""
-    taken = record(ours=starts(0.3), slow=starts(0.9), fast=starts(0.2999))
+    """So is what is nearly as good as the best; columns without samples stay empty."""
+    taken = record(ours=starts(0.3), slow=starts(0.9), fast=starts(0.29))
     assert list(rows(TABLE, taken, "wsgi")) == [
         ["WSGI", "ours", "**0.30**", ""],
         ["", "slow", "0.90", ""],
-        ["", "fast", "**0.30**", ""],
+        ["", "fast", "**0.29**", ""],
     ]
 
 

@@ -50,8 +50,7 @@ def crash(contender: Contender, children: int, seconds: float, *, every: float) 
             "kills": kills,
             "good": len(good),
             "refused": failed["refused"],
-            "broken": failed["broken"],
-            "late": failed["late"],
+            "broken": failed["broken"] + failed["late"],
             "gap": longest_gap([began_at, *good, began_at + lasts]),
             "gone": float(peer.has_ended),
         }

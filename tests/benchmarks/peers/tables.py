@@ -1,5 +1,6 @@
 """Samples -> medians with their spread -> Markdown tables. Pure: no clock, no file, no process."""
 
+import math
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from typing import Any, Literal
 
 Record = dict[str, Any]
 Better = Literal["less", "more", ""]
-# Closer than this to ours, another is as good: a machine's noise is not a loss.
+# What is this close to the best is as good: the noise of a machine is no merit and no loss.
 CLOSE = 0.05
 
 
@@ -56,7 +57,6 @@ CRASHES: tuple[tuple[str, str, str, Better], ...] = (
     ("answered", "good", "{:.0f}", "more"),
     ("refused", "refused", "{:.0f}", "less"),
     ("broken off", "broken", "{:.0f}", "less"),
-    ("late", "late", "{:.0f}", "less"),
     ("gap", "gap", SECONDS, "less"),
     ("server gone", "gone", "{:.0f}", "less"),
 )
@@ -98,12 +98,11 @@ TABLES = (
             Column("kept: CPU", "throughput", "kept_cpu", "{:.1f}"),
             Column("kept: busiest", "throughput", "kept_busiest", "{:.0f}", ""),
             Column("kept: p99", "throughput", "kept_slowest", "{:.1f}"),
-            Column("kept: failed", "throughput", "kept_failed", "{:.0f}"),
             Column("closed: requests/s", "throughput", "closed_rate", "{:.0f}", "more"),
             Column("closed: CPU", "throughput", "closed_cpu", "{:.1f}"),
             Column("closed: busiest", "throughput", "closed_busiest", "{:.0f}", ""),
             Column("closed: p99", "throughput", "closed_slowest", "{:.1f}"),
-            Column("closed: failed", "throughput", "closed_failed", "{:.0f}"),
+            Column("failed", "throughput", "failed", "{:.0f}"),
         ),
     ),
     Table(
@@ -196,16 +195,17 @@ def rows(table: Table, record: Record, family: str) -> Iterator[list[str]]:
 
 
 def shown(column: Column, record: Record, names: list[str]) -> list[str]:
-    """The texts of a column for these contenders; what prints as the best does is bold."""
+    """The texts of a column for these contenders; what is as good as the best is bold."""
     cells = [cell(column.samples(record, name), column) for name in names]
     top = best(cells, column)
-    alike = None if top is None else column.form.format(top)
     return [
-        f"**{one.text}**"
-        if one.middle is not None and column.form.format(one.middle) == alike
-        else one.text
+        f"**{one.text}**" if top is not None and as_good(one.middle, top) else one.text
         for one in cells
     ]
+
+
+def as_good(middle: float | None, top: float) -> bool:
+    return middle is not None and math.isclose(middle, top, rel_tol=CLOSE)
 
 
 def markdown(table: Table, record: Record) -> list[str]:
@@ -252,7 +252,7 @@ def loss(column: Column, record: Record, family: str) -> str:
     }
     top = best([one for _, one in taken.values()], column)
     ours = extreme([one for is_ours, one in taken.values() if is_ours], column)
-    if top is None or ours is None or abs(ours - top) <= CLOSE * max(abs(ours), abs(top)):
+    if top is None or ours is None or as_good(ours, top):
         return ""
     winner = next(name for name, (_, one) in taken.items() if one.middle == top)
     return f"{winner} {column.form.format(top)}, ours {column.form.format(ours)}"

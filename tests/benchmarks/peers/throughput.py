@@ -24,9 +24,9 @@ def throughput(contender: Contender, children: int, seconds: float) -> dict[str,
         load(peer, WARM_UP)
         kept = turn(peer, int(seconds))
         closed = turn(peer, int(seconds), *CLOSE)
-    return {f"kept_{key}": value for key, value in kept.items()} | {
-        f"closed_{key}": value for key, value in closed.items()
-    }
+    failed = kept.pop("failed") + closed.pop("failed")
+    named = {f"kept_{key}": value for key, value in kept.items()}
+    return named | {f"closed_{key}": value for key, value in closed.items()} | {"failed": failed}
 
 
 def turn(peer: Peer, seconds: int, *options: str) -> dict[str, float]:
