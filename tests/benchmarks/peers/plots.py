@@ -109,13 +109,14 @@ def panels(*parts: tuple[str, str, str, str]) -> Callable[[Record], plt.Figure |
     """A plot of bars: a panel for each (case, value, title, format)."""
 
     def plot(record: Record) -> plt.Figure | None:
-        if any(part[0] not in record["cases"] for part in parts):
+        there = [part for part in parts if part[0] in record["cases"]]
+        if not there:
             return None
-        count = len(record["cases"][parts[0][0]]["samples"])
+        count = len(record["cases"][there[0][0]]["samples"])
         figure, row = plt.subplots(
-            1, len(parts), figsize=(11, 0.8 + 0.27 * count), sharey=True, squeeze=False
+            1, len(there), figsize=(11, 0.8 + 0.27 * count), sharey=True, squeeze=False
         )
-        for axes, part in zip(row[0], parts, strict=True):
+        for axes, part in zip(row[0], there, strict=True):
             bars(axes, record, *part)
         row[0][0].invert_yaxis()  # all panels share it
         return figure

@@ -41,8 +41,8 @@ def circumstances(record: Record) -> Iterator[str]:
     yield ""
     yield (
         "Medians, in brackets the quartiles (of two samples, both) where they differ. Contenders "
-        "take turns; each sample is a whole life of a server. Bold: the best of its kind and what is within 5 % of it. "
-        "Access logs are off everywhere; our statistics are always on."
+        "take turns; each sample is a whole life of a server. Bold: the best of its kind and what "
+        "is within 5 % of it. Access logs are off everywhere; our statistics are always on."
     )
 
 
