@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.benchmarks.peers.columns import TABLES, Column, Table
 from tests.benchmarks.peers.contenders import CONTENDERS
 from tests.benchmarks.peers.crash import longest_gap
 from tests.benchmarks.peers.plan import CASES, MEASURES, QUICK, chosen, steps_of
 from tests.benchmarks.peers.report import BEGIN, END, document, replaced
-from tests.benchmarks.peers.tables import TABLES, Cell, Column, Table, cell, failures, losses, rows
+from tests.benchmarks.peers.tables import Cell, cell, failures, losses, rows
 from tests.benchmarks.peers.throughput import figures
 
 ROOT = Path(__file__).parents[2]

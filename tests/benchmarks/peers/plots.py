@@ -8,7 +8,8 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-from tests.benchmarks.peers.tables import FAMILIES, Column, Record, values_of
+from tests.benchmarks.peers.columns import FAMILIES, Column, Record
+from tests.benchmarks.peers.tables import values_of
 
 OURS, OTHER, FLOOR, FAILED = "#c2410c", "#64748b", "#cbd5e1", "#0f172a"
 MARKS = "osD^vPX*"

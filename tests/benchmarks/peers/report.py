@@ -11,7 +11,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.benchmarks.peers.tables import TABLES, Record, counts, failures, losses, markdown
+from tests.benchmarks.peers.columns import TABLES, Record
+from tests.benchmarks.peers.tables import counts, failures, losses, markdown
 
 BEGIN, END = "<!-- peers:begin -->", "<!-- peers:end -->"
 PLOTS = {
