@@ -2,12 +2,13 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+PEERS  := .venv-peers
 CONF   ?= conf/supervisor.toml
 ARGS   ?=
 SECONDS ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-systemd lint types check format cover bench bench-scale soak clean
+.PHONY: help install run test test-systemd lint types check format cover bench bench-scale bench-peers soak clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -56,6 +57,15 @@ bench-scale: install  ## Measure 4 to 1000 children, about two minutes
 soak: install  ## Load, kill, freeze and storm a server for ten minutes (SECONDS=120 for two)
 	$(BIN)/python -m tests.benchmarks.soak --seconds $(SECONDS) $(ARGS)
 
+$(PEERS)/.installed: $(wildcard tests/benchmarks/peers/requirements*.txt)
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/pip install --quiet --disable-pip-version-check -r tests/benchmarks/peers/requirements.txt
+	-$(PEERS)/bin/pip install --quiet --disable-pip-version-check -r tests/benchmarks/peers/requirements-built.txt
+	@touch $@
+
+bench-peers: install $(PEERS)/.installed  ## Measure ours beside its peers, half an hour (ARGS=--quick: three minutes)
+	@$(BIN)/python -m tests.benchmarks.peers $(ARGS)
+
 clean:  ## Remove what the targets made
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage .coverage.* .hypothesis
+	rm -rf $(VENV) $(PEERS) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage .coverage.* .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

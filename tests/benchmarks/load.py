@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkProcess
@@ -98,12 +98,13 @@ def recorded(server: Server) -> str:
 
 
 @contextmanager
-def clients(count: int) -> Iterator[list[Connection]]:
-    """Client processes, each at the other end of a control pipe."""
+def clients(count: int, act: Callable[..., object] | None = None) -> Iterator[list[Connection]]:
+    """Client processes, each at the other end of a control pipe; they do as `requests_to` does."""
     context = multiprocessing.get_context("fork")
     ends = [context.Pipe() for _ in range(count)]
     processes: list[ForkProcess] = [
-        context.Process(target=client, args=(theirs,), daemon=True) for _, theirs in ends
+        context.Process(target=client, args=(theirs, act or requests_to), daemon=True)
+        for _, theirs in ends
     ]
     for process in processes:
         process.start()
@@ -119,12 +120,11 @@ def clients(count: int) -> Iterator[list[Connection]]:
                 connection.close()
 
 
-def client(control: Connection) -> None:
+def client(control: Connection, act: Callable[..., object]) -> None:
     """Load whom we are told to load, until we are killed; Ctrl-C is for the one who kills us."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     while True:
-        address, seconds = control.recv()
-        control.send(requests_to(address, seconds))
+        control.send(act(*control.recv()))
 
 
 def requests_to(address: tuple[str, int], seconds: float) -> Tally:

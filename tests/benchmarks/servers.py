@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -56,7 +56,13 @@ class ServerDied(Exception):
 class Server:
     """One running process; `spawned_at`, `ready_at` are monotonic seconds."""
 
-    def __init__(self, command: list[str]) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        *,
+        directory: Path | None = None,
+        extra: Mapping[str, str] | None = None,
+    ) -> None:
         self.output = ""
         self.address = ("", 0)
         self.ready_at = 0.0
@@ -69,7 +75,8 @@ class Server:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8"},
+            cwd=directory,
+            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8", **(extra or {})},
             start_new_session=True,
         )
         assert self._process.stdout is not None

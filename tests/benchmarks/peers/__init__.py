@@ -1,0 +1,1 @@
+"""Ours side by side with its peers: `make bench-peers`."""
