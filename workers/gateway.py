@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 Headers = list[tuple[str, str]]
+
+
+class Call(Protocol):
+    """Answers one request. `is_last`: whether its connection ends with it; asked when the response
+    begins.
+    """
+
+    def __call__(
+        self, protocol: Any, scope: dict[str, Any], is_last: Callable[[], bool] | None = None
+    ) -> None: ...
 
 
 class Response:
     """What the application says through `start_response`, `write` and its result."""
 
+    code = 0
+    size = 0
+    _headers: Headers
+    _is_sent = False
+
     def __init__(self, protocol: Any, is_last: Callable[[], bool]) -> None:
-        self.code = 0
-        self.size = 0
         self._protocol = protocol
         self._is_last = is_last
-        self._headers: Headers = []
         self._written: list[bytes] = []
-        self._is_sent = False
 
     def start(
         self, status: str, headers: Headers, exc_info: Any = None
@@ -35,11 +46,11 @@ class Response:
 
     def send(self, result: Iterable[bytes]) -> None:
         """Send what the application returned, at once where it is whole, and close it."""
+        if type(result) is list and self.code and not self._written:
+            self._send_whole(b"".join(result))
+            return
         try:
-            if type(result) is list and self.code and not self._written:
-                self._send_whole(b"".join(result))
-            else:
-                self._send_parts(iter(result))
+            self._send_parts(iter(result))
         finally:
             close = getattr(result, "close", None)
             if close is not None:

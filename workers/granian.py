@@ -94,27 +94,37 @@ class Granian:
         """An eventfd(2), readable once a request of those that waited has begun."""
         return self._begun
 
-    def start(self, at_most: int | None = None) -> None:
-        """Accept on every listener, at most so many connections at a time on each."""
+    def start(
+        self, at_most: int = _CONNECTIONS, callback: Callable[..., Any] | None = None
+    ) -> None:
+        """Accept on every listener, at most so many connections at a time on each; `callback`
+        stands in for the one that was given.
+        """
+        scheduler = _scheduler(self._loop, callback) if callback else self._scheduler
         for listener in self._child.listeners:
-            self._serve(listener, at_most or _CONNECTIONS)
+            self._serve(listener, at_most, scheduler)
 
     def stop(self) -> None:
         """Accept no more, close what is idle, finish the rest."""
-        for signal in self._signals:
-            signal.set()
-        self._signals.clear()
+        while self._signals:
+            with suppress(IndexError):  # a thread of the engine may be here too
+                self._signals.pop().set()
+
+    def wait_until_done(self) -> None:
+        """Return when all is finished after a stop. Main thread."""
+        self._child.wait_until(self._done)
+        os.eventfd_read(self._done)
 
     def drain(self, at_most: int) -> None:
         """Accept nothing new, finish what is in hand, then what waits, so many at a time. For a
         main thread that only waits for signals.
         """
         self.stop()
-        self._child.wait_until(self._done)
+        self.wait_until_done()
         while self.takes_what_waits(at_most):
             self._child.wakeup.wait(_ACCEPTED_WITHIN, self._begun)
             self.stop()
-            self._child.wait_until(self._done)
+            self.wait_until_done()
 
     def takes_what_waits(self, at_most: int = _CONNECTIONS) -> bool:
         """Once all are done: serve what is still in the accept queues; False when nothing is.
@@ -122,12 +132,12 @@ class Granian:
         Stop when a request has begun. Where none has after _ACCEPTED_WITHIN, another child was
         faster, or who waits says nothing.
         """
-        os.eventfd_read(self._done)
-        with suppress(BlockingIOError):
-            os.eventfd_read(self._begun)
+        for told in (self._done, self._begun):
+            with suppress(BlockingIOError):
+                os.eventfd_read(told)
         waiting = [one for one in self._child.ending_listeners() if one.has_waiting()]
         for listener in waiting:
-            self._serve(listener, at_most, is_last=True)
+            self._serve(listener, at_most, self._last_scheduler, is_last=True)
         return bool(waiting)
 
     def _noted(self, callback: Callable[..., Any]) -> Callable[..., Any]:
@@ -137,13 +147,14 @@ class Granian:
 
         return note
 
-    def _serve(self, listener: Listener, at_most: int, *, is_last: bool = False) -> None:
+    def _serve(
+        self, listener: Listener, at_most: int, scheduler: Any, *, is_last: bool = False
+    ) -> None:
         signal = WorkerSignal()
         signal.add_cb(self._finished)
         keep_alive = 0.0 if is_last else self._options.keep_alive
         timeout = _LAST_HEAD if is_last else keep_alive or _HEAD
         worker = self._worker(listener, at_most, keep_alive > 0, timeout)
-        scheduler = self._last_scheduler if is_last else self._scheduler
         method = "serve_mtr_uds" if listener.address.scheme == "unix" else "serve_mtr"
         self._running += 1
         getattr(worker, method)(scheduler, self._loop, signal)

@@ -9,11 +9,13 @@ while others wait.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic_ns
-from typing import Final
+from typing import Any, Final
 
 from supervisor.child import Child
+from supervisor.workers.gateway import Call
 
 _SHORT: Final = 10_000_000  # ns
 _IN_A_ROW: Final = 64  # short requests
@@ -35,7 +37,26 @@ class Room:
         self._wants_news = False
         self._news = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
-    def is_last(self, begun: int) -> bool:
+    def watched(
+        self, call: Call, stop: Callable[[], object]
+    ) -> Callable[[Any, dict[str, Any]], None]:
+        """The call, for an engine that does not take all; `stop` ends that engine.
+
+        It is called while a request is in hand: an engine that holds no more connections than that
+        has none that it took but did not read yet, and would close unanswered.
+        """
+
+        def watch(protocol: Any, scope: dict[str, Any]) -> None:
+            begun = monotonic_ns()
+            try:
+                call(protocol, scope, lambda: self._is_last(begun, stop))
+            finally:
+                if self._wants_news:
+                    os.eventfd_write(self._news, 1)
+
+        return watch
+
+    def _is_last(self, begun: int, stop: Callable[[], object]) -> bool:
         """True when the connection of a request that began then (monotonic ns) should end with its
         answer. Any thread.
         """
@@ -47,13 +68,9 @@ class Room:
         self._short += 1
         if self._short == _IN_A_ROW and self._can_grow:
             self._is_short = True
+            stop()
             os.eventfd_write(self._news, 1)
         return self._is_short
-
-    def ended(self) -> None:
-        """A thread has become free."""
-        if self._wants_news:
-            os.eventfd_write(self._news, 1)
 
     def wait_for_need(self) -> bool:
         """Wait until there should be more places; False when told to stop. Main thread."""

@@ -6,8 +6,6 @@ import io
 import sys
 import threading
 from collections.abc import Callable, Iterable
-from functools import partial
-from time import monotonic_ns
 from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta
@@ -24,7 +22,7 @@ from supervisor.workers.application import (
     load_application,
     prepare,
 )
-from supervisor.workers.gateway import Body, HungUp, Response, TooLarge
+from supervisor.workers.gateway import Body, Call, HungUp, Response, TooLarge
 from supervisor.workers.room import Room
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -58,34 +56,49 @@ class Wsgi(Worker):
         if not options.preload:
             self._application = load_application(options)
         child.serve_from_threads(options.threads)
+        self._call: Call = Caller(self._application, child, options).call
+        if len(child.listeners) > 1:
+            self._call = in_turn(self._call, options.threads)
         self._room = Room(child, can_grow=options.keep_alive > 0)
-        caller = Caller(self._application, child, options, self._room)
-        self._engine = Granian(child, options, "wsgi", caller.call, threads=options.threads)
+        self._engine = Granian(child, options, "wsgi", self._call, threads=options.threads)
 
     def run(self, child: Child) -> None:
-        engine, room = self._engine, self._room
-        engine.start(self.options.threads)
+        engine, room, threads = self._engine, self._room, self.options.threads
+        call = room.watched(self._call, engine.stop)
+        engine.start(threads, call)
         while room.wait_for_need():
             engine.stop()  # closes what is idle
-            engine.start(None if room.takes_all else self.options.threads)
-        engine.drain(self.options.threads)
+            if threads == 1:
+                engine.wait_until_done()  # with two threads none of them would be the only one
+            if room.takes_all:
+                engine.start()
+            else:
+                engine.start(threads, call)
+        engine.drain(threads)
+
+
+def in_turn(call: Call, threads: int) -> Call:
+    """The call, at most so many at once: each listener has an engine, and each engine `threads`."""
+    turn = threading.Semaphore(threads)
+
+    def wait_and_call(
+        protocol: Any, scope: dict[str, Any], is_last: Callable[[], bool] | None = None
+    ) -> None:
+        with turn:
+            call(protocol, scope, is_last)
+
+    return wait_and_call
 
 
 class Caller:
     """Turns what the engine hands over into one call of the application (PEP 3333)."""
 
-    def __init__(
-        self, application: Application, child: Child, options: WsgiOptions, room: Room
-    ) -> None:
+    def __init__(self, application: Application, child: Child, options: WsgiOptions) -> None:
         self._application = proxies.wsgi(application, options.trusted_proxies)
         self._child = child
         self._log = access.log(options, child)
         self._prefix = options.root_path
         self._body_limit = options.body_limit
-        self._room = room
-        # Each engine has `threads`, and there is more than one: together they may not be more.
-        one, threads = options.threads == 1, options.threads
-        self._turn = threading.Lock() if one else threading.Semaphore(threads)
         self._base: dict[str, Any] = {
             "SCRIPT_NAME": options.root_path,
             "wsgi.errors": sys.stderr,
@@ -96,29 +109,23 @@ class Caller:
             "wsgi.version": (1, 0),
         }
 
-    def call(self, protocol: Any, scope: dict[str, Any]) -> None:
+    def call(
+        self, protocol: Any, scope: dict[str, Any], is_last: Callable[[], bool] | None = None
+    ) -> None:
         """Answer one request; whatever the application raises is an error of that request."""
-        if self._room.takes_all:
-            self._call(protocol, scope, self._is_stopping)
-            return
-        try:
-            self._call(protocol, scope, partial(self._room.is_last, monotonic_ns()))
-        finally:
-            self._room.ended()
-
-    def _is_stopping(self) -> bool:
-        return self._child.stopping
-
-    def _call(self, protocol: Any, scope: dict[str, Any], is_last: Callable[[], bool]) -> None:
-        begun = self._log.begin() if self._log else None
+        log = self._log
+        begun = log.begin() if log else None
         environ = self._environ(scope)
-        with self._turn, self._child.request() as request:
-            response = Response(protocol, is_last)
+        response = Response(protocol, is_last or self._is_stopping)
+        with self._child.request() as request:
             self._answer(environ, response, request)
             if response.code >= 500:
                 request.fail()
-        if self._log and begun:
-            self._log.end(begun, access.of_wsgi(environ, response.code, response.size))
+        if log and begun:
+            log.end(begun, access.of_wsgi(environ, response.code, response.size))
+
+    def _is_stopping(self) -> bool:
+        return self._child.stopping
 
     def _answer(self, environ: dict[str, Any], response: Response, request: Request) -> None:
         try:
