@@ -17,7 +17,7 @@ from supervisor.workers.application import (
     need,
     prepare,
 )
-from supervisor.workers.asgi import new_loop, told_to_stop
+from supervisor.workers.loops import new_loop, told_to_stop
 from supervisor.workers.sockets import Sockets
 
 
@@ -41,7 +41,7 @@ class Rsgi(Worker):
         self._application = prepare(self.options, "rsgi")
 
     def init(self, child: Child) -> None:
-        from supervisor.workers.granian import Asynchronous
+        from supervisor.workers.asynchronous import Asynchronous
 
         options = self.options
         if not options.preload:
