@@ -36,7 +36,8 @@ class Engine(Protocol):
 
 
 class AsgiOptions(ApplicationOptions, frozen=True):
-    """`engine`: "auto" takes uvicorn, the faster one, unless `http = "2"` or `static` need granian.
+    """`engine`: "auto" takes uvicorn, unless `http = "2"` or `static` need granian. As measured,
+    uvicorn uses less CPU on kept connections, granian where most of them carry one request.
 
     `lifespan`: "auto" does without where the application raises before it receives.
     """
