@@ -13,7 +13,6 @@ from supervisor.worker import Worker
 from supervisor.workers import access, proxies
 from supervisor.workers.application import (
     ApplicationOptions,
-    Bytes,
     check_files,
     load_application,
     need,
@@ -43,8 +42,6 @@ class AsgiOptions(ApplicationOptions, frozen=True):
     loop: Literal["uvloop", "asyncio"] = "uvloop"
     lifespan: Literal["auto", "on", "off"] = "auto"
     websockets: bool = True
-    body_limit: Bytes = 0
-    trusted_proxies: tuple[str, ...] = ()
 
 
 class Asgi(Worker):
