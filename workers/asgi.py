@@ -10,7 +10,7 @@ from supervisor.child import Child
 from supervisor.config import Options
 from supervisor.errors import NameProblem
 from supervisor.worker import Worker
-from supervisor.workers import access, proxies
+from supervisor.workers import access, proxies, steps
 from supervisor.workers.application import (
     ApplicationOptions,
     check_files,
@@ -77,7 +77,8 @@ class Asgi(Worker):
 
     def _new_engine(self, child: Child, log: access.Log | None) -> Engine:
         options, state = self.options, self._lifespan.state
-        application = proxies.asgi(self._application, options.trusted_proxies)
+        application = steps.asgi(self._application, child)
+        application = proxies.asgi(application, options.trusted_proxies)
         if options.body_limit:
             application = limited(application, options.body_limit)
         application = counted(application, child)

@@ -20,6 +20,7 @@ from supervisor.workers.application import (
 from supervisor.workers.asgi import new_loop, told_to_stop
 from supervisor.workers.gateway import TooLarge
 from supervisor.workers.sockets import Sockets
+from supervisor.workers.steps import stepped
 
 Application = Callable[[Any, Any], Awaitable[None]]
 
@@ -88,7 +89,8 @@ def _counted(
         is_open = nullcontext() if is_http else sockets.open(partial(_close, protocol))
         try:
             with child.request(timed=is_http) as request, is_open:
-                await application(scope, seen)
+                running = application(scope, seen)
+                await (running if is_http else stepped(running, child))
                 if is_http and seen.status >= 500:
                     request.fail()
         finally:

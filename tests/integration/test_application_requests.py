@@ -224,6 +224,22 @@ def test_an_open_websocket_hides_no_hang(serve, engine):
     connection.close()
 
 
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+@pytest.mark.parametrize("engine", ["asgi", "asgi-granian", "rsgi"])
+def test_a_websocket_that_blocks(serve, engine, loop):
+    """One that waits, for its client or in its own code, is no hang; one that computes is."""
+    server = serve(section(engine, children=1, request_timeout=0.3, loop=loop))
+    host, port = endpoint(server.address())
+    with connect(f"ws://{host}:{port}/", close_timeout=DEADLINE) as websocket:
+        with pytest.raises(TimeoutError):
+            websocket.recv(0.5)
+        websocket.send("wait")
+        assert websocket.recv(DEADLINE) == "wait"
+        websocket.send("block")
+        assert server.wait() == 70
+    server.wait_for("cause=request_timeout", r"applications.py.* in act$")
+
+
 @pytest.fixture
 def files(tmp_path):
     """A directory of files, reached by a link, and a secret beside it."""

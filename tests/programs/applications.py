@@ -75,7 +75,15 @@ async def echo(receive, send):
     await receive()
     await send({"type": "websocket.accept"})
     while (message := await receive())["type"] == "websocket.receive":
+        await act(message["text"])
         await send({"type": "websocket.send", "text": message["text"]})
+
+
+async def act(text):
+    if text == "wait":
+        await asyncio.sleep(0.5)
+    elif text == "block":
+        time.sleep(1000)
 
 
 async def answer(path, scope, receive, send):
@@ -122,6 +130,7 @@ async def size_of(receive):
 async def rsgi_echo(protocol):
     transport = await protocol.accept()
     while (message := await transport.receive()).kind:  # 0 is a close
+        await act(message.data)
         await transport.send_str(message.data)
 
 
