@@ -10,10 +10,9 @@ from supervisor.child import Child
 from supervisor.config import Options
 from supervisor.errors import NameProblem
 from supervisor.worker import Worker
-from supervisor.workers import access, proxies
+from supervisor.workers import access, proxies, steps
 from supervisor.workers.application import (
     ApplicationOptions,
-    Bytes,
     check_files,
     load_application,
     need,
@@ -46,8 +45,6 @@ class AsgiOptions(ApplicationOptions, frozen=True):
     loop: Literal["uvloop", "asyncio"] = "uvloop"
     lifespan: Literal["auto", "on", "off"] = "auto"
     websockets: bool = True
-    body_limit: Bytes = 0
-    trusted_proxies: tuple[str, ...] = ()
 
 
 class Asgi(Worker):
@@ -83,7 +80,8 @@ class Asgi(Worker):
 
     def _new_engine(self, child: Child, log: access.Log | None) -> Engine:
         options, state = self.options, self._lifespan.state
-        application = proxies.asgi(self._application, options.trusted_proxies)
+        application = steps.asgi(self._application, child)
+        application = proxies.asgi(application, options.trusted_proxies)
         if options.body_limit:
             application = limited(application, options.body_limit)
         application = counted(application, child)
