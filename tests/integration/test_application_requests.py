@@ -15,34 +15,11 @@ from websockets.sync.client import connect
 
 from tests.harness import DEADLINE
 from tests.integration.applications import ENGINES, asked, get, section
-from tests.integration.clients import dial, endpoint, finish, rest
+from tests.integration.clients import dial, endpoint, rest
 
 ALL = pytest.mark.parametrize("engine", ENGINES)
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
-
-MALFORMED = {
-    "two lengths": (
-        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd"
-    ),
-    "negative length": b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
-    "signed length": b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: +3\r\n\r\nabc",
-    "hexadecimal length": b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0x3\r\n\r\nabc",
-    "list of lengths": b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3, 4\r\n\r\nabcd",
-    "chunk size not hexadecimal": (
-        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\ng\r\nabc\r\n0\r\n\r\n"
-    ),
-    "chunk size too large": (
-        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\nabc"
-    ),
-    "no version": b"GET / HTTP/x.y\r\nHost: x\r\n\r\n",
-    "space before colon": b"GET / HTTP/1.1\r\nHost : x\r\n\r\n",
-    "nul in a header": b"GET / HTTP/1.1\r\nHost: x\r\nA: b\0c\r\n\r\n",
-    "space in a name": b"GET / HTTP/1.1\r\nHost: x\r\nA b: c\r\n\r\n",
-    "no name": b"GET / HTTP/1.1\r\nHost: x\r\n: c\r\n\r\n",
-    "bare noise": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
-    "method of noise": b"G\x01T / HTTP/1.1\r\nHost: x\r\n\r\n",
-}
 
 
 # On standard error, where the harness reads: a line is written once its request is counted.
@@ -122,31 +99,6 @@ def test_a_unix_socket(serve, engine, tmp_path):
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         received = b"".join(iter(lambda: connection.recv(65536), b""))
     assert b"hello" in received
-
-
-@ALL
-@pytest.mark.parametrize("case", MALFORMED)
-def test_malformed_requests(shared, engine, case):
-    """What no server may guess about is refused: 400, or the connection is closed."""
-    server = shared(engine)
-    connection = dial(server)
-    connection.sendall(MALFORMED[case])
-    finish(connection)
-    try:
-        received = rest(connection)
-    except ConnectionResetError:
-        received = b""  # closed, with words of ours unread
-    if case.startswith("chunk") and received.startswith(b"HTTP/1.1 200"):
-        # The head is right, and the application answered without asking for the body.
-        assert received.count(b"HTTP/1.1") == 1
-    else:
-        assert received == b"" or received.startswith(b"HTTP/1.1 400"), received
-
-
-@pytest.fixture
-def shared(serve):
-    """A server of one engine."""
-    return lambda engine: serve(section(engine, children=1))
 
 
 @pytest.mark.parametrize("engine", ["wsgi", "asgi-granian", "rsgi"])
