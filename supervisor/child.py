@@ -17,7 +17,7 @@ from supervisor import process, signals
 from supervisor.errors import Exit, Stop
 from supervisor.listeners import Listener
 from supervisor.log import log, pairs
-from supervisor.requests import Burst, Request, Requests
+from supervisor.requests import Burst, Request, Requests, Step
 from supervisor.resources import Resources, journal_of
 from supervisor.scoreboard import (
     ACTIVE,
@@ -248,6 +248,12 @@ class Child:
         `request` for each. Call `done` after each.
         """
         return Burst(self._requests)
+
+    def step(self) -> Step | None:
+        """Context, again and again, of what a request that is not `timed` does between two waits:
+        longer than `request_timeout` it may not compute. None where requests have no deadline.
+        """
+        return Step(self._requests) if self._requests.has_deadline else None
 
     def counter(self, name: str) -> Counter:
         """A counter declared before the fork, `module.name` or the own section's `name`. Raises

@@ -47,7 +47,7 @@ class Requests:
         self._timeout = timeout
         self._stop_by: float | None = None  # monotonic s
         self._stopping = 0  # the word STATE, from the order to stop on
-        self._timed: dict[Request | Burst, None] = {}  # with a deadline, oldest first
+        self._timed: dict[Request | Burst | Step, None] = {}  # with a deadline, oldest first
 
     @property
     def has_deadline(self) -> bool:
@@ -77,11 +77,7 @@ class Requests:
             row[BUSY_SINCE] = self._busy_since = now
             row[STATE] = self._stopping or now & ~7 | _BUSY
         if self._timeout and request.timed:
-            self._timed[request] = None
-            if len(self._timed) == 1:
-                signals.set_timer(self._timeout)
-                if self._stop_by is not None:
-                    self.arm()
+            self.time(request)
 
     def let_go(self, request: Request | Burst, now: int) -> None:
         """It is no longer in hand."""
@@ -91,8 +87,20 @@ class Requests:
             row[BUSY] = self._busy = self._busy + now - self._busy_since
             row[STATE] = self._stopping or now & ~7 | _IDLE
         if self._timeout and request.timed:
-            del self._timed[request]
-            self.arm()
+            self.end_time(request)
+
+    def time(self, timed: Request | Burst | Step) -> None:
+        """Give it the deadline, counted from when it began, which is now."""
+        self._timed[timed] = None
+        if len(self._timed) == 1:
+            signals.set_timer(self._timeout)
+            if self._stop_by is not None:
+                self.arm()
+
+    def end_time(self, timed: Request | Burst | Step) -> None:
+        """It has ended in time."""
+        del self._timed[timed]
+        self.arm()
 
     def account(self, elapsed: int | None, failed: bool) -> None:
         """Count one that took `elapsed` ns; None where the duration says nothing (a WebSocket)."""
@@ -196,3 +204,22 @@ class Burst:
 
     def __exit__(self, *_: object) -> None:
         self._requests.let_go(self, monotonic_ns())
+
+
+class Step:
+    """What is done between two waits of a request that has no deadline itself, as a context: this
+    has one. For a child that serves from its main thread.
+    """
+
+    __slots__ = ("_requests", "begun")
+
+    def __init__(self, requests: Requests) -> None:
+        self._requests = requests
+        self.begun = 0  # monotonic ns
+
+    def __enter__(self) -> None:
+        self.begun = monotonic_ns()
+        self._requests.time(self)
+
+    def __exit__(self, *_: object) -> None:
+        self._requests.end_time(self)

@@ -21,8 +21,9 @@ HeaderLimit = Annotated[int, Meta(ge=8192, le=16_777_216)]
 class ApplicationOptions(Options, frozen=True):
     """`app`: `package.module:attribute`, a function that makes it where `factory` is set.
 
-    `keep_alive` in s, 0 = one request a connection; `header_limit` in bytes; `static`: directory by
-    path prefix; `access_log_file`: "" = standard output.
+    `keep_alive` in s, 0 = one request a connection; `header_limit` in bytes; `body_limit` too,
+    0 = none; `trusted_proxies`: addresses and networks; `static`: directory by path prefix;
+    `access_log_file`: "" = standard output.
     """
 
     app: str
@@ -33,6 +34,8 @@ class ApplicationOptions(Options, frozen=True):
     tls: TlsOptions | None = None
     keep_alive: Seconds = 30.0
     header_limit: HeaderLimit = 65_536
+    body_limit: Bytes = 0
+    trusted_proxies: tuple[str, ...] = ()
     access_log: Literal["off", "common", "json"] = "off"
     access_log_file: str = ""
     static: Mapping[str, str] = {}

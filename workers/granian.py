@@ -10,11 +10,11 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from granian._futures import _future_watcher_wrapper, _new_cbscheduler
 from granian._granian import (
@@ -31,20 +31,16 @@ from supervisor.child import Child
 from supervisor.errors import NameProblem
 from supervisor.listeners import Listener
 from supervisor.workers.application import ApplicationOptions
-from supervisor.workers.sockets import AsgiSocket, Sockets
-
-if TYPE_CHECKING:
-    from supervisor.workers.middleware import Application
 
 # Untyped, or typed for an older version.
 _scheduler: Any = partial(_new_cbscheduler, impl_asyncio=True)
-_watched: Any = _future_watcher_wrapper
+watched: Any = _future_watcher_wrapper  # tells the engine when a coroutine function has ended
 _holder: Any = SocketHolder
 
 _WORKERS: Final = {"asgi": ASGIWorker, "rsgi": RSGIWorker, "wsgi": WSGIWorker}
 _HEAD: Final = 30.0  # s: for a request's head, where connections are not kept
 _LAST_HEAD: Final = 1.0  # s: for a request on a connection taken from the queue while stopping
-_ACCEPTED_WITHIN: Final = 0.01  # s: an engine with nothing else to do has accepted who waits
+ACCEPTED_WITHIN: Final = 0.01  # s: an engine with nothing else to do has accepted who waits
 _FILE_THREADS: Final = 512  # at most, for static files; made when needed
 _IDLE_THREAD: Final = 30  # s a thread of the application is kept, but for the first
 _CONNECTIONS: Final = 65_536  # at most, a child
@@ -122,14 +118,14 @@ class Granian:
         self.stop()
         self.wait_until_done()
         while self.takes_what_waits(at_most):
-            self._child.wakeup.wait(_ACCEPTED_WITHIN, self._begun)
+            self._child.wakeup.wait(ACCEPTED_WITHIN, self._begun)
             self.stop()
             self.wait_until_done()
 
     def takes_what_waits(self, at_most: int = _CONNECTIONS) -> bool:
         """Once all are done: serve what is still in the accept queues; False when nothing is.
 
-        Stop when a request has begun. Where none has after _ACCEPTED_WITHIN, another child was
+        Stop when a request has begun. Where none has after ACCEPTED_WITHIN, another child was
         faster, or who waits says nothing.
         """
         for told in (self._done, self._begun):
@@ -230,83 +226,3 @@ def _tls(options: ApplicationOptions) -> tuple[Any, ...]:
         [],
         bool(authority),
     )
-
-
-class Asynchronous:
-    """Serves an ASGI or RSGI application; the engine's threads hand each request to the loop."""
-
-    def __init__(
-        self,
-        child: Child,
-        options: ApplicationOptions,
-        kind: str,
-        call: Callable[..., Any],
-        loop: asyncio.AbstractEventLoop,
-        sockets: Sockets,
-        *,
-        websockets: bool,
-    ) -> None:
-        self._loop = loop
-        self._sockets = sockets
-        self._engine = Granian(
-            child,
-            options,
-            kind,
-            _watched(call),
-            websockets=websockets,
-            loop=self._loop,
-        )
-
-    async def start(self) -> None:
-        """Begin to accept."""
-        self._engine.start()
-
-    async def drain(self) -> None:
-        """Accept nothing new, finish what is in hand; return when it is done."""
-        await self._sockets.close()
-        self._engine.stop()
-        await self._readable(self._engine.fileno())
-        while self._engine.takes_what_waits():
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._readable(self._engine.begun), _ACCEPTED_WITHIN)
-            self._engine.stop()
-            await self._readable(self._engine.fileno())
-        await self._sockets.ended()
-
-    async def _readable(self, descriptor: int) -> None:
-        ready = asyncio.Event()
-        self._loop.add_reader(descriptor, ready.set)
-        try:
-            await ready.wait()
-        finally:
-            self._loop.remove_reader(descriptor)
-
-
-def asgi_call(
-    application: Application,
-    child: Child,
-    root_path: str,
-    state: dict[str, Any],
-    sockets: Sockets,
-) -> Callable[[Any, Any], Coroutine[Any, Any, None]]:
-    """What the engine calls with a scope and its own protocol object."""
-
-    async def call(scope: Any, protocol: Any) -> None:
-        scope["root_path"], scope["state"] = root_path, state.copy()
-        if scope["type"] == "websocket":
-            socket = AsgiSocket(protocol)
-            with sockets.open(socket.close):
-                await application(scope, socket.receive, socket.send)
-            return
-
-        def send(message: Any) -> Any:
-            # A connection that was taken from the queue at the last moment is not told to close.
-            is_start = message["type"] == "http.response.start"
-            if is_start and child.stopping and scope["http_version"] != "2":
-                closing = (b"connection", b"close")
-                message = {**message, "headers": [*message.get("headers", ()), closing]}
-            return protocol.send(message)
-
-        await application(scope, protocol.receive, send)
-
-    return call

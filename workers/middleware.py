@@ -74,6 +74,8 @@ def limited(application: Application, limit: int) -> Application:
 
         def watch(message: Message) -> Awaitable[None]:
             nonlocal is_answered
+            if left < 0 and not is_answered:
+                raise _TooLarge  # the application would answer for it
             is_answered = True
             return send(message)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import nullcontext
 from functools import partial
 from typing import Any, ClassVar, Literal
@@ -10,15 +10,19 @@ from typing import Any, ClassVar, Literal
 from supervisor.child import Child
 from supervisor.config import Options
 from supervisor.worker import Worker
-from supervisor.workers import access
+from supervisor.workers import access, proxies
 from supervisor.workers.application import (
     ApplicationOptions,
     load_application,
     need,
     prepare,
 )
-from supervisor.workers.asgi import new_loop, told_to_stop
+from supervisor.workers.gateway import TooLarge
+from supervisor.workers.loops import new_loop, told_to_stop
 from supervisor.workers.sockets import Sockets
+from supervisor.workers.steps import stepped
+
+Application = Callable[[Any, Any], Awaitable[None]]
 
 
 class RsgiOptions(ApplicationOptions, frozen=True):
@@ -41,7 +45,7 @@ class Rsgi(Worker):
         self._application = prepare(self.options, "rsgi")
 
     def init(self, child: Child) -> None:
-        from supervisor.workers.granian import Asynchronous
+        from supervisor.workers.asynchronous import Asynchronous
 
         options = self.options
         if not options.preload:
@@ -52,7 +56,10 @@ class Rsgi(Worker):
             start(self._loop)
         sockets = Sockets()
         application = getattr(self._application, "__rsgi__", self._application)
+        if options.body_limit:
+            application = _limited(application, options.body_limit)
         call = _counted(application, child, access.log(options, child), sockets)
+        call = proxies.rsgi(call, options.trusted_proxies)
         self._engine = Asynchronous(
             child, options, "rsgi", call, self._loop, sockets, websockets=options.websockets
         )
@@ -70,11 +77,8 @@ class Rsgi(Worker):
 
 
 def _counted(
-    application: Callable[[Any, Any], Coroutine[Any, Any, None]],
-    child: Child,
-    log: access.Log | None,
-    sockets: Sockets,
-) -> Callable[[Any, Any], Coroutine[Any, Any, None]]:
+    application: Application, child: Child, log: access.Log | None, sockets: Sockets
+) -> Application:
     """The application, each request of it counted and, where asked for, logged."""
     from granian.rsgi import _LoggingProto
 
@@ -83,17 +87,67 @@ def _counted(
         is_http = scope.proto == "http"
         seen: Any = _LoggingProto(protocol) if is_http else protocol  # type: ignore[no-untyped-call]
         is_open = nullcontext() if is_http else sockets.open(partial(_close, protocol))
-        with child.request(timed=is_http) as request, is_open:
-            try:
-                await application(scope, seen)
-            finally:
-                status = seen.status if is_http else 101
-                if status >= 500:
+        try:
+            with child.request(timed=is_http) as request, is_open:
+                running = application(scope, seen)
+                await (running if is_http else stepped(running, child))
+                if is_http and seen.status >= 500:
                     request.fail()
-                if log and begun:
-                    log.end(begun, _served(scope, status))
+        finally:
+            if log and begun:
+                log.end(begun, _served(scope, seen.status if is_http else 101))
 
     return count
+
+
+def _limited(application: Application, limit: int) -> Application:
+    """The application, answered for with 413 where a request's body has more than `limit` bytes."""
+
+    async def check(scope: Any, protocol: Any) -> None:
+        if scope.proto != "http":
+            await application(scope, protocol)
+            return
+        bounded = _Bounded(protocol, limit)
+        try:
+            if int(scope.headers.get("content-length") or 0) > limit:
+                raise TooLarge
+            await application(scope, bounded)
+        except TooLarge:
+            if bounded.is_answered:
+                raise
+            headers = [("content-type", "text/plain"), ("connection", "close")]
+            protocol.response_str(413, headers, "Content Too Large\n")
+
+    return check
+
+
+class _Bounded:
+    """The engine's protocol object; reading more of a body than `limit` bytes raises TooLarge."""
+
+    def __init__(self, protocol: Any, limit: int) -> None:
+        self.is_answered = False
+        self._protocol = protocol
+        self._left = limit
+
+    async def __call__(self) -> bytes:
+        return b"".join([part async for part in self])  # the engine's own would read all of it
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for part in self._protocol:
+            self._left -= len(part)
+            if self._left < 0:
+                raise TooLarge("the body is larger than body_limit")
+            yield part
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._protocol, name)
+        return partial(self._respond, found) if name.startswith("response_") else found
+
+    def _respond(self, respond: Callable[..., Any], *answer: Any, **named: Any) -> Any:
+        if self._left < 0 and not self.is_answered:
+            raise TooLarge  # the application would answer for it
+        self.is_answered = True
+        return respond(*answer, **named)
 
 
 async def _close(protocol: Any) -> None:
@@ -104,7 +158,7 @@ async def _close(protocol: Any) -> None:
 def _served(scope: Any, status: int) -> access.Served:
     """The size of the body is the engine's secret here."""
     return access.Served(
-        client=scope.client.rpartition(":")[0],
+        client=proxies.host_of(scope.client),
         method=scope.method,
         path=scope.path,
         query=scope.query_string,

@@ -18,7 +18,6 @@ from supervisor.worker import Worker
 from supervisor.workers import access, proxies
 from supervisor.workers.application import (
     ApplicationOptions,
-    Bytes,
     load_application,
     prepare,
 )
@@ -32,11 +31,9 @@ _TOO_LARGE = "413 Content Too Large"
 
 
 class WsgiOptions(ApplicationOptions, frozen=True):
-    """`threads`: how many call the application in each child. `body_limit` in bytes, 0 = none."""
+    """`threads`: how many call the application in each child."""
 
     threads: Annotated[int, Meta(ge=1, le=1024)] = 1
-    body_limit: Bytes = 0
-    trusted_proxies: tuple[str, ...] = ()
 
 
 class Wsgi(Worker):

@@ -75,7 +75,15 @@ async def echo(receive, send):
     await receive()
     await send({"type": "websocket.accept"})
     while (message := await receive())["type"] == "websocket.receive":
+        await act(message["text"])
         await send({"type": "websocket.send", "text": message["text"]})
+
+
+async def act(text):
+    if text == "wait":
+        await asyncio.sleep(0.5)
+    elif text == "block":
+        time.sleep(1000)
 
 
 async def answer(path, scope, receive, send):
@@ -97,6 +105,11 @@ async def answer(path, scope, receive, send):
         parts = [b"part %d\n" % number for number in range(3)]
     elif path == "/upload":
         parts = [b"%d" % await size_of(receive)]
+    elif path == "/catches":
+        try:
+            parts = [b"%d" % await size_of(receive)]
+        except Exception:
+            status = 400
     elif path == "/who":
         parts = [f"{scope['client'][0]} {scope['scheme']}".encode()]
     headers = [(b"content-type", b"text/plain")]
@@ -117,6 +130,7 @@ async def size_of(receive):
 async def rsgi_echo(protocol):
     transport = await protocol.accept()
     while (message := await transport.receive()).kind:  # 0 is a close
+        await act(message.data)
         await transport.send_str(message.data)
 
 
@@ -131,6 +145,9 @@ async def rsgi(scope, protocol):
     elif scope.path == "/hang":
         begin()
         await asyncio.sleep(1000)
+    elif scope.path == "/block":
+        begin()
+        time.sleep(1000)
     elif scope.path == "/boom":
         raise ValueError("boom")
     if scope.path == "/busy":
@@ -140,6 +157,20 @@ async def rsgi(scope, protocol):
         async for part in protocol:
             size += len(part)
         protocol.response_bytes(200, headers, b"%d" % size)
+    elif scope.path == "/whole":
+        protocol.response_bytes(200, headers, b"%d" % len(await protocol()))
+    elif scope.path == "/catches":
+        try:
+            protocol.response_bytes(200, headers, b"%d" % len(await protocol()))
+        except Exception:
+            protocol.response_empty(400, headers)
+    elif scope.path == "/late":
+        transport = protocol.response_stream(200, headers)
+        await transport.send_bytes(b"begun")
+        await protocol()
+    elif scope.path == "/who":
+        who = f"{scope.client.rpartition(':')[0]} {scope.scheme}"
+        protocol.response_str(200, headers, who)
     elif scope.path == "/stream":
         transport = protocol.response_stream(200, headers)
         for number in range(3):

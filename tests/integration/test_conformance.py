@@ -1,0 +1,191 @@
+"""Malformed and smuggled requests: refused, and never otherwise than by the engine alone."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.harness import PROGRAMS, Program, Server
+from tests.integration import configs
+from tests.integration.applications import ENGINES
+from tests.integration.conformance import answers, cases
+
+CASES = {case.name: case for case in cases()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deviation:
+    """What an engine, ours or alone, does otherwise than the case says: a status a response."""
+
+    reason: str
+    engines: tuple[str, ...]
+    statuses: tuple[int, ...]
+    cases: tuple[str, ...]
+
+
+HYPER = ("wsgi", "asgi-granian", "rsgi")
+BROKEN_CHUNKS = (
+    *(f"invalid/chunked_{number}" for number in ("01", "02", "03", "04", "10", "11", "12", "13")),
+    "valid/029",
+    "valid/030",
+    "chunk-size-not-hexadecimal",
+    "chunk-size-with-0x",
+    "chunk-size-with-underscore",
+    "negative-chunk-size",
+    "signed-chunk-size",
+    "empty-chunk-size",
+    "chunk-size-beyond-64-bits",
+    "space-before-chunk-size",
+    "bare-lf-after-chunk-size",
+    "bare-cr-after-chunk-size",
+    "bare-lf-in-chunk-extension",
+    "bare-lf-after-chunk",
+    "chunk-longer-than-its-size",
+    "nul-in-chunk-size",
+)
+DEVIATIONS = (
+    Deviation(
+        reason="Host is the application's matter: frameworks compare it with the names they allow",
+        engines=("asgi", *HYPER),
+        statuses=(200, 200),
+        cases=("no-host", "two-hosts", "host-with-path", "host-with-user", "host-with-space"),
+    ),
+    Deviation(
+        reason="which target suits which method is the application's matter too",
+        engines=("asgi", *HYPER),
+        statuses=(200, 200),
+        cases=("asterisk-with-get",),
+    ),
+    Deviation(
+        reason="hyper takes a name for an authority, as CONNECT has it: the path is empty",
+        engines=HYPER,
+        statuses=(200, 200),
+        cases=("target-without-slash",),
+    ),
+    Deviation(
+        reason="hyper drops a space after a chunk size",
+        engines=HYPER,
+        statuses=(200, 200),
+        cases=("invalid/chunked_09", "space-after-chunk-size"),
+    ),
+    Deviation(
+        reason="hyper looks at the last coding only",
+        engines=HYPER,
+        statuses=(200, 200),
+        cases=("te-chunked-twice",),
+    ),
+    Deviation(
+        reason="the head was good, so the application is running when the chunk is met: it is told "
+        "of a hang-up and gives no answer, which the engine makes 500, and closes",
+        engines=("asgi-granian", "rsgi"),
+        statuses=(500,),
+        cases=BROKEN_CHUNKS,
+    ),
+    Deviation(
+        reason="as above, but the engine shows a broken chunk as the end of wsgi.input, and closes",
+        engines=("wsgi",),
+        statuses=(200,),
+        cases=BROKEN_CHUNKS,
+    ),
+    Deviation(
+        reason="llhttp knows HTTP/0.9 and 2.0 as versions; the connection is closed",
+        engines=("asgi",),
+        statuses=(200,),
+        cases=("http-0.9", "invalid/version_02"),
+    ),
+    Deviation(
+        reason="llhttp refuses the spaces that RFC 9112, 7.1.1 allows in a chunk extension",
+        engines=("asgi",),
+        statuses=(400,),
+        cases=("valid/013",),
+    ),
+    Deviation(
+        reason="uvicorn keeps no HTTP/1.0 connection, as RFC 9112, 9.3 allows",
+        engines=("asgi",),
+        statuses=(200,),
+        cases=("valid/022",),
+    ),
+    Deviation(
+        reason="uvicorn refuses the second request before it has answered the first, and closes",
+        engines=("asgi",),
+        statuses=(400,),
+        cases=("good-then-malformed",),
+    ),
+)
+STATUSES = {
+    (engine, case): deviation.statuses
+    for deviation in DEVIATIONS
+    for engine in deviation.engines
+    for case in deviation.cases
+}
+
+LOGGED = ("sh", "-c", 'exec "$0" "$@" >&2')  # granian's log is its standard output
+BIN = Path(sys.executable).parent
+# The engine's own server, with the same application. A unix socket leaves no port to be chosen.
+ALONE = {
+    "wsgi": ["granian", "--interface", "wsgi", "--uds"],
+    "asgi": ["uvicorn", "--http", "httptools", "--no-access-log", "--loop", "uvloop", "--uds"],
+    "asgi-granian": ["granian", "--interface", "asgi", "--loop", "uvloop", "--uds"],
+    "rsgi": ["granian", "--interface", "rsgi", "--loop", "uvloop", "--uds"],
+}
+
+
+@pytest.fixture(scope="module")
+def programs():
+    """All servers of this file; ended after its last test."""
+    programs: list[Program] = []
+    yield programs
+    assert not [complaint for program in programs for complaint in program.close()]
+
+
+@pytest.fixture(scope="module")
+def ours(programs, tmp_path_factory):
+    """The address of our server of each engine: one server, a section each."""
+    directory = tmp_path_factory.mktemp("ours")
+    text = "".join(
+        configs.table(
+            f"workers.{engine}",
+            **{**section, "app": _application(engine)},
+            listen=["tcp://127.0.0.1:0"],
+            children=1,
+        )
+        for engine, section in ENGINES.items()
+    )
+    programs.append(server := Server(directory, configs.write(directory, text)))
+    server.wait_for("server ready ")
+    return {engine: server.address(engine) for engine in ENGINES}
+
+
+@pytest.fixture(scope="module")
+def alone(programs, tmp_path_factory):
+    """The address of each engine's own server."""
+    directory = tmp_path_factory.mktemp("alone")
+    addresses = {engine: f"{directory}/{engine}.sock" for engine in ALONE}
+    for engine, (command, *options) in ALONE.items():
+        arguments = [str(BIN / command), *options, addresses[engine], _application(engine)]
+        programs.append(Program([*LOGGED, *arguments], PROGRAMS))
+    for program in programs[-len(ALONE) :]:
+        program.wait_for(r"Started worker-1|running on unix socket")
+    return {engine: f"unix://{address}" for engine, address in addresses.items()}
+
+
+def _application(engine):
+    return f"echoes:{ENGINES[engine]['type']}"
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("case", CASES)
+def test_as_the_specification_says(ours, case, engine):
+    """What is malformed is refused once, what is good is seen as meant, but for DEVIATIONS."""
+    got = answers(ours[engine], CASES[case])
+    if (engine, case) in STATUSES:
+        assert tuple(answer.status for answer in got) == STATUSES[engine, case], got
+    assert CASES[case].allows(got) == ((engine, case) not in STATUSES), got
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("case", CASES)
+def test_as_the_engine_alone(ours, alone, case, engine):
+    """We add nothing to an engine's understanding of HTTP, and take nothing away."""
+    assert answers(ours[engine], CASES[case]) == answers(alone[engine], CASES[case])
