@@ -11,7 +11,7 @@ from tests.benchmarks.peers.columns import TABLES, Column, Table
 from tests.benchmarks.peers.contenders import CONTENDERS
 from tests.benchmarks.peers.crash import longest_gap
 from tests.benchmarks.peers.plan import CASES, MEASURES, QUICK, chosen, steps_of
-from tests.benchmarks.peers.report import BEGIN, END, document, replaced
+from tests.benchmarks.peers.report import document, parts, replaced
 from tests.benchmarks.peers.tables import Cell, cell, failures, losses, rows
 from tests.benchmarks.peers.throughput import figures
 
@@ -123,15 +123,23 @@ def test_the_document_has_all_that_was_measured():
 
 
 def test_the_readme_is_replaced_between_its_marks_only():
-    """What stands around stays; a README without marks stays as it is; twice changes nothing."""
+    """What stands around the marks, and between others, stays; done twice it is the same."""
+    page = "before\n<!-- peers:begin -->\nstale\n<!-- peers:end -->\n<!-- scale:begin -->after\n"
+    once = replaced(page, "peers", "new")
+    assert once == page.replace("stale", "new")
+    assert replaced(once, "peers", "new") == once
+    assert replaced(page, "scale", "new") == page
+    assert replaced("no marks", "peers", "new") == "no marks"
+
+
+def test_what_stands_in_the_readme_is_the_report(tmp_path):
+    """The peers' tables name the place of the plots; the scale is there once it was measured."""
     taken = record(ours=starts(0.1))
-    once = replaced(f"before\n{BEGIN}\nstale text\n{END}\nafter\n", taken, "results/")
-    assert once.startswith(f"before\n{BEGIN}\n")
-    assert once.endswith(f"\n{END}\nafter\n")
-    assert "stale text" not in once
-    assert "](results/start.svg)" in once
-    assert replaced(once, taken, "results/") == once
-    assert replaced("no marks", taken, "results/") == "no marks"
+    (found,) = parts(taken, tmp_path, "results/")
+    assert found[0] == "peers"
+    assert "results/peers.md" in found[1]
+    (tmp_path / "scale.md").write_text("| a table |\n")
+    assert list(parts(taken, tmp_path, "results/"))[1][1].startswith("| a table |\n")
 
 
 def test_a_report_without_results_is_one_line(tmp_path):

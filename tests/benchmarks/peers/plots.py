@@ -35,6 +35,32 @@ def draw(record: Record, directory: Path) -> None:
                 plt.close(figure)
 
 
+def draw_growth(scale: Record, directory: Path) -> None:
+    """What grows with the number of children, ours and the floor: straight where it is linear."""
+    wanted = ("start", "crash to ready", "stop", "start: page faults of a child")
+    with mpl.rc_context(STYLE):
+        figure, row = plt.subplots(1, len(wanted), figsize=(11, 3))
+        for axes, measure in zip(row, wanted, strict=True):
+            for one in scale["measures"]:
+                if one["measure"] == measure:
+                    is_ours = one["who"] == "ours"
+                    axes.plot(
+                        [point["children"] for point in one["points"]],
+                        [point["median"] for point in one["points"]],
+                        color=OURS if is_ours else OTHER,
+                        lw=2.5 if is_ours else 1.2,
+                        marker="o",
+                        ms=4,
+                        label=one["who"],
+                    )
+            axes.set_title(f"{measure}, s" if "faults" not in measure else "page faults of a child")
+            axes.set_xlabel("children")
+            axes.set_ylim(bottom=0)
+        row[0].legend()
+        figure.savefig(directory / "scale.svg", metadata={"Date": None})
+        plt.close(figure)
+
+
 def middle(record: Record, contender: str, case: str, value: str) -> float | None:
     values = values_of(Column("", case, value).samples(record, contender), value)
     return statistics.median(values) if values else None

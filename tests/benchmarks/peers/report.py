@@ -1,4 +1,5 @@
-"""peers.json -> peers.md and the plots beside it, and the README's section if it has the marks.
+"""peers.json -> peers.md and the plots beside it, scale.json of the same place -> its plot, and the
+README's sections if it has their marks.
 
 Usage: python -m tests.benchmarks.peers.report peers.json [README.md]. It needs nothing of the
 project, only matplotlib for the plots.
@@ -14,7 +15,8 @@ from pathlib import Path
 from tests.benchmarks.peers.columns import TABLES, Record
 from tests.benchmarks.peers.tables import counts, failures, losses, markdown
 
-BEGIN, END = "<!-- peers:begin -->", "<!-- peers:end -->"
+MARKS = "<!-- {}:begin -->", "<!-- {}:end -->"
+GROWTH = "Seconds and page faults, by the number of children, beside the floor"
 PLOTS = {
     "Start and stop": ("start.svg", "Seconds to start and to stop, by the number of children"),
     "Memory and idleness": ("memory.svg", "Memory, and wake-ups while idle"),
@@ -78,15 +80,21 @@ def document(record: Record) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def replaced(text: str, record: Record, images: str) -> str:
-    """A README whose part between the marks is that of the record; unchanged without marks."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        return text
+def replaced(text: str, name: str, body: str) -> str:
+    """A README whose part between the marks of that name is `body`; unchanged without marks."""
+    begin_mark, end_mark = (mark.format(name) for mark in MARKS)
+    before, begin, rest = text.partition(begin_mark)
+    _, end, after = rest.partition(end_mark)
+    return f"{before}{begin}\n{body}\n{end}{after}" if begin and end else text
+
+
+def parts(record: Record, directory: Path, images: str) -> Iterator[tuple[str, str]]:
+    """What stands between which marks of a README."""
     more = f"How each was started, and all samples: [peers.md]({images}peers.md)."
-    body = "\n".join([*section(record, "###", images), "", more])
-    return f"{before}{BEGIN}\n{body}\n{END}{after}"
+    yield "peers", "\n".join([*section(record, "###", images), "", more])
+    scale = directory / "scale.md"
+    if scale.exists():
+        yield "scale", f"{scale.read_text()}\n![{GROWTH}]({images}scale.svg)"
 
 
 def main() -> int:
@@ -99,10 +107,16 @@ def main() -> int:
     for name in sys.argv[2:]:
         readme = Path(name)
         images = os.path.relpath(path.parent, readme.parent) + "/"
-        readme.write_text(replaced(readme.read_text(), record, images))
-    from tests.benchmarks.peers.plots import draw  # a machine without matplotlib has the tables
+        text = readme.read_text()
+        for part, body in parts(record, path.parent, images):
+            text = replaced(text, part, body)
+        readme.write_text(text)
+    from tests.benchmarks.peers import plots  # a machine without matplotlib has the tables
 
-    draw(record, path.parent)
+    plots.draw(record, path.parent)
+    scale = path.with_name("scale.json")
+    if scale.exists():
+        plots.draw_growth(json.loads(scale.read_text()), path.parent)
     return 0
 
 
