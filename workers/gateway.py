@@ -26,6 +26,7 @@ class Response:
     size = 0
     _headers: Headers
     _is_sent = False
+    _is_refused = False
 
     def __init__(self, protocol: Any, is_last: Callable[[], bool]) -> None:
         self._protocol = protocol
@@ -56,8 +57,13 @@ class Response:
             if close is not None:
                 close()
 
+    def no_more(self) -> None:
+        """What the application will answer, which caught the reason, shall not be sent."""
+        self._is_refused = True
+
     def refuse(self, status: str) -> None:
         """Answer for the application, unless it has answered."""
+        self._is_refused = False
         if not self._is_sent:
             self.code, self._headers = int(status[:3]), [("Content-Type", "text/plain")]
             self._send_whole(f"{status[4:]}\n".encode())
@@ -72,7 +78,7 @@ class Response:
             for _ in parts:
                 pass
             return
-        self._is_sent = True
+        self._begin()
         source = _Parts(first, parts)
         self._protocol.response_iter(self.code, self._all_headers(), source)
         self.size = source.size
@@ -80,9 +86,14 @@ class Response:
             raise source.error
 
     def _send_whole(self, body: bytes) -> None:
-        self._is_sent = True
+        self._begin()
         self.size = len(body)
         self._protocol.response_bytes(self.code, self._all_headers(), body)
+
+    def _begin(self) -> None:
+        if self._is_refused:
+            raise TooLarge("the body was larger than body_limit")
+        self._is_sent = True
 
     def _all_headers(self) -> Headers:
         # Left out again by the engine where it speaks HTTP/2.
@@ -134,13 +145,16 @@ class TooLarge(OSError):
 
 class Body(io.RawIOBase):
     """The body of a request. The engine's own reader loses the ends of lines and the news that the
-    client hung up.
+    client hung up. `when_too_large` is called before TooLarge is raised.
     """
 
-    def __init__(self, source: Any, length: int, limit: int) -> None:
+    def __init__(
+        self, source: Any, length: int, limit: int, when_too_large: Callable[[], object]
+    ) -> None:
         self._source = source
         self._left = length
         self._limit = limit
+        self._when_too_large = when_too_large
         self._read = 0
 
     def readable(self) -> bool:
@@ -154,6 +168,7 @@ class Body(io.RawIOBase):
         if not count and self._left > 0:
             raise HungUp("the client hung up before the end of its request")
         if self._limit and self._read > self._limit:
+            self._when_too_large()
             raise TooLarge(f"the body is larger than {self._limit} bytes")
         buffer[:count] = data
         return count

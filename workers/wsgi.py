@@ -112,8 +112,8 @@ class Caller:
         """Answer one request; whatever the application raises is an error of that request."""
         log = self._log
         begun = log.begin() if log else None
-        environ = self._environ(scope)
         response = Response(protocol, is_last or self._is_stopping)
+        environ = self._environ(scope, response)
         with self._child.request() as request:
             self._answer(environ, response, request)
             if response.code >= 500:
@@ -141,12 +141,13 @@ class Caller:
                 self._child.log.error("request failed %s", facts, exc_info=error)
             response.refuse("500 Internal Server Error")
 
-    def _environ(self, scope: dict[str, Any]) -> dict[str, Any]:
+    def _environ(self, scope: dict[str, Any], response: Response) -> dict[str, Any]:
         environ = self._base | scope
         if self._prefix and environ["PATH_INFO"].startswith(self._prefix):
             environ["PATH_INFO"] = environ["PATH_INFO"][len(self._prefix) :]
         if "CONTENT_LENGTH" in environ or "HTTP_TRANSFER_ENCODING" in environ:
-            body = Body(scope["wsgi.input"], _length(environ), self._body_limit)
+            source, length = scope["wsgi.input"], _length(environ)
+            body = Body(source, length, self._body_limit, response.no_more)
             environ["wsgi.input"] = io.BufferedReader(body, _BUFFER)
         else:
             environ["wsgi.input"] = io.BytesIO()

@@ -250,7 +250,7 @@ def test_a_whole_body_that_is_too_large(serve):
     assert get(server, "/whole", "POST", body=parts, encode_chunked=True)[0] == 413
 
 
-@pytest.mark.parametrize("engine", ["asgi", "asgi-granian", "rsgi"])
+@ALL
 def test_an_application_that_catches_what_is_too_large(serve, engine):
     """Frameworks answer for every exception: it is 413 all the same."""
     server = serve(section(engine, body_limit=1000))

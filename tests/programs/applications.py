@@ -33,6 +33,14 @@ def wsgi(environ, start_response):
         size = sum(len(part) for part in iter(lambda: environ["wsgi.input"].read(65536), b""))
         start_response("200 OK", [])
         return [b"%d" % size]
+    elif path == "/catches":
+        try:
+            size = len(environ["wsgi.input"].read())
+        except Exception:
+            start_response("400 Bad Request", [])
+            return [b"caught"]
+        start_response("200 OK", [])
+        return [b"%d" % size]
     elif path == "/lines":
         start_response("200 OK", [])
         return [b"|".join(environ["wsgi.input"])]

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+from functools import partial
 
 import pytest
 
@@ -185,11 +186,13 @@ class Source:
 def test_a_body_that_ends_early():
     """Less than announced means that the client hung up."""
     with pytest.raises(HungUp):
-        Body(Source(b"one"), 4, 0).readall()
-    assert Body(Source(b"one"), 3, 0).readall() == b"one"
+        Body(Source(b"one"), 4, 0, list).readall()
+    assert Body(Source(b"one"), 3, 0, list).readall() == b"one"
 
 
 def test_a_body_beyond_the_limit():
-    """More than the limit is refused as soon as it is seen."""
+    """More than the limit is refused as soon as it is seen, and the response told of it."""
+    told = []
     with pytest.raises(TooLarge):
-        Body(Source(b"four"), 0, 3).readall()
+        Body(Source(b"four"), 0, 3, partial(told.append, "too large")).readall()
+    assert told == ["too large"]
