@@ -23,7 +23,11 @@ def connect(address: str) -> socket.socket:
     family = socket.AF_INET6 if "[" in address else socket.AF_INET
     connection = socket.socket(socket.AF_UNIX if scheme == "unix" else family, kind)
     connection.settimeout(DEADLINE)
-    connection.connect(target)
+    try:
+        connection.connect(target)
+    except OSError:
+        connection.close()
+        raise
     return connection
 
 

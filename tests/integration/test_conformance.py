@@ -1,14 +1,17 @@
 """Malformed and smuggled requests: refused, and never otherwise than by the engine alone."""
 
+import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.harness import PROGRAMS, Program, Server
+from tests.harness import DEADLINE, PROGRAMS, Program, Server
 from tests.integration import configs
 from tests.integration.applications import ENGINES
+from tests.integration.clients import connect
 from tests.integration.conformance import answers, cases
 
 CASES = {case.name: case for case in cases()}
@@ -165,9 +168,24 @@ def alone(programs, tmp_path_factory):
     for engine, (command, *options) in ALONE.items():
         arguments = [str(BIN / command), *options, addresses[engine], _application(engine)]
         programs.append(Program([*LOGGED, *arguments], PROGRAMS))
-    for program in programs[-len(ALONE) :]:
+    for program, address in zip(programs[-len(ALONE) :], addresses.values(), strict=True):
         program.wait_for(r"Started worker-1|running on unix socket")
+        _until_it_listens(program, f"unix://{address}")
     return {engine: f"unix://{address}" for engine, address in addresses.items()}
+
+
+def _until_it_listens(program, address):
+    """Granian tells of a worker before that listens: only an attempt shows it. Between two of them
+    the end of the program is waited for.
+    """
+    by = time.monotonic() + DEADLINE
+    while True:
+        try:
+            return connect(address).close()
+        except ConnectionRefusedError:
+            assert time.monotonic() < by, program.log
+        with pytest.raises(subprocess.TimeoutExpired):
+            program.process.wait(0.01)
 
 
 def _application(engine):
