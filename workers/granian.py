@@ -108,8 +108,9 @@ class Granian:
 
     def wait_until_done(self) -> None:
         """Return when all is finished after a stop. Main thread."""
-        self._child.wait_until(self._done)
-        os.eventfd_read(self._done)
+        while self._running:  # engines that ended before others began have written too
+            self._child.wait_until(self._done)
+            os.eventfd_read(self._done)
 
     def drain(self, at_most: int) -> None:
         """Accept nothing new, finish what is in hand, then what waits, so many at a time. For a

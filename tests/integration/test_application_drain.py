@@ -49,6 +49,19 @@ def test_a_silent_client_does_not_take_the_only_place(serve, values):
     assert [rest(connection) for connection in held] == [b""] * 4
 
 
+def test_requests_in_hand_are_finished_after_a_child_takes_all(serve):
+    """The engine that a child began with has ended long before: it is not taken for the one that
+    serves now.
+    """
+    server = serve(section("wsgi", children=1, threads=2))
+    for _ in range(70):
+        assert get(server)[0] == 200
+    slow = asked(server, "/slow")
+    server.wait_for("request begun")
+    assert server.stop() == -signal.SIGTERM
+    assert b"hello" in rest(slow)
+
+
 @ALL
 def test_idle_connections_do_not_delay(serve, engine):
     """Fifty clients that keep their connections, and one that never spoke, are left at once."""
