@@ -1,0 +1,1 @@
+"""The built-in modules: a file here is a module and has its name."""

@@ -7,10 +7,11 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from supervisor.child import Child
-from supervisor.config import Options
+from supervisor.child.child import Child
+from supervisor.child.module import Module
+from supervisor.child.shared import Server
+from supervisor.config.schema import Options
 from supervisor.errors import StartError
-from supervisor.module import Module, Server
 
 
 class AffinityOptions(Options, frozen=True):

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
 
 from msgspec import Meta
 
-from supervisor.child import Child
-from supervisor.config import Options
-from supervisor.log import log, pairs
-from supervisor.module import Module, Server
-from supervisor.scoreboard import wall_clock
+from supervisor.child.child import Child
+from supervisor.child.module import Module
+from supervisor.child.shared import Server
+from supervisor.config.schema import Options
+from supervisor.log.entries import log, pairs
+from supervisor.system.clock import wall_clock
 
 if TYPE_CHECKING:
     import lmdb

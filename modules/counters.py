@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 from typing import ClassVar
 
-from supervisor.config import Options
-from supervisor.log import log, pairs
-from supervisor.module import Module, Server
-from supervisor.resources import write_atomically
+from supervisor.child.module import Module
+from supervisor.child.shared import Server
+from supervisor.config.schema import Options
+from supervisor.log.entries import log, pairs
+from supervisor.system.resources import write_atomically
 
 
 class CountersOptions(Options, frozen=True):

@@ -7,11 +7,12 @@ from typing import Annotated, ClassVar, Final, NamedTuple
 
 from msgspec import Meta
 
-from supervisor.child import Child
-from supervisor.config import Options
+from supervisor.child.child import Child
+from supervisor.child.module import Module
+from supervisor.child.shared import Server
+from supervisor.config.schema import Options
 from supervisor.errors import StartError
-from supervisor.log import log, pairs
-from supervisor.module import Module, Server
+from supervisor.log.entries import log, pairs
 
 Limit = Annotated[int, Meta(ge=-1, le=2**62)]
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.harness import Program, Server
-from tests.integration import configs
+from tests.support import configs
+from tests.support.harness import Program, Server
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -6,22 +6,22 @@ import importlib
 from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar, Literal, Protocol
 
-from supervisor.child import Child
-from supervisor.config import Options
+from supervisor.child.child import Child
+from supervisor.child.worker import Worker
+from supervisor.config.schema import Options
 from supervisor.errors import NameProblem
-from supervisor.worker import Worker
-from supervisor.workers import access, proxies, steps
-from supervisor.workers.application import (
+from supervisor.workers.web import access_log, proxies, steps
+from supervisor.workers.web.application import (
     ApplicationOptions,
     check_files,
     load_application,
     need,
     preloaded,
 )
-from supervisor.workers.lifespan import Lifespan
-from supervisor.workers.loops import new_loop, told_to_stop
-from supervisor.workers.middleware import Application, counted, limited, logged
-from supervisor.workers.sockets import AsgiSocket, Sockets
+from supervisor.workers.web.lifespan import Lifespan
+from supervisor.workers.web.loops import new_loop, told_to_stop
+from supervisor.workers.web.middleware import Application, counted, limited, logged
+from supervisor.workers.web.sockets import AsgiSocket, Sockets
 
 
 class Engine(Protocol):
@@ -61,11 +61,11 @@ class Asgi(Worker):
         for module in (*modules, "uvloop") if options.loop == "uvloop" else modules:
             need(module, "type 'asgi'")
         if self._engine_name == "granian":
-            from supervisor.workers import granian
+            from supervisor.workers.engines import granian
 
             granian.check_version()
         else:
-            importlib.import_module("supervisor.workers.uvicorn")
+            importlib.import_module("supervisor.workers.engines.uvicorn")
         check_files(options)
         self._application = preloaded(options)
 
@@ -76,9 +76,9 @@ class Asgi(Worker):
         self._loop = new_loop(options.loop)
         self._lifespan = Lifespan(self._application, options.lifespan)
         self._loop.run_until_complete(self._lifespan.startup())
-        self._engine = self._new_engine(child, access.log(options, child))
+        self._engine = self._new_engine(child, access_log.log(options, child))
 
-    def _new_engine(self, child: Child, log: access.Log | None) -> Engine:
+    def _new_engine(self, child: Child, log: access_log.Log | None) -> Engine:
         options, state = self.options, self._lifespan.state
         application = steps.asgi(self._application, child)
         application = proxies.asgi(application, options.trusted_proxies)
@@ -88,14 +88,14 @@ class Asgi(Worker):
         if log is not None:
             application = logged(application, log)
         if self._engine_name == "granian":
-            from supervisor.workers.asynchronous import Asynchronous
+            from supervisor.workers.engines.asynchronous import Asynchronous
 
             sockets = Sockets()
             call = asgi_call(application, child, options.root_path, state, sockets)
             return Asynchronous(
                 child, options, "asgi", call, self._loop, sockets, websockets=options.websockets
             )
-        from supervisor.workers.uvicorn import Uvicorn
+        from supervisor.workers.engines.uvicorn import Uvicorn
 
         return Uvicorn(child, options, application, state, self._loop)
 

@@ -11,10 +11,10 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, ClassVar
 
-from supervisor.child import Child
-from supervisor.config import Options, Timeout, TlsOptions
-from supervisor.worker import Worker
-from supervisor.workers.stream import hang_up, load_tls, log_failure
+from supervisor.child.child import Child
+from supervisor.child.worker import Worker
+from supervisor.config.schema import Options, Timeout, TlsOptions
+from supervisor.workers.tcp import hang_up, load_tls, log_failure
 
 
 class HttpOptions(Options, frozen=True):

@@ -7,20 +7,15 @@ from contextlib import nullcontext
 from functools import partial
 from typing import Any, ClassVar, Literal
 
-from supervisor.child import Child
-from supervisor.config import Options
-from supervisor.worker import Worker
-from supervisor.workers import access, proxies
-from supervisor.workers.application import (
-    ApplicationOptions,
-    load_application,
-    need,
-    prepare,
-)
-from supervisor.workers.gateway import TooLarge
-from supervisor.workers.loops import new_loop, told_to_stop
-from supervisor.workers.sockets import Sockets
-from supervisor.workers.steps import stepped
+from supervisor.child.child import Child
+from supervisor.child.worker import Worker
+from supervisor.config.schema import Options
+from supervisor.workers.web import access_log, proxies
+from supervisor.workers.web.application import ApplicationOptions, load_application, need, prepare
+from supervisor.workers.web.gateway import TooLarge
+from supervisor.workers.web.loops import new_loop, told_to_stop
+from supervisor.workers.web.sockets import Sockets
+from supervisor.workers.web.steps import stepped
 
 Application = Callable[[Any, Any], Awaitable[None]]
 
@@ -45,7 +40,7 @@ class Rsgi(Worker):
         self._application = prepare(self.options, "rsgi")
 
     def init(self, child: Child) -> None:
-        from supervisor.workers.asynchronous import Asynchronous
+        from supervisor.workers.engines.asynchronous import Asynchronous
 
         options = self.options
         if not options.preload:
@@ -58,7 +53,7 @@ class Rsgi(Worker):
         application = getattr(self._application, "__rsgi__", self._application)
         if options.body_limit:
             application = _limited(application, options.body_limit)
-        call = _counted(application, child, access.log(options, child), sockets)
+        call = _counted(application, child, access_log.log(options, child), sockets)
         call = proxies.rsgi(call, options.trusted_proxies)
         self._engine = Asynchronous(
             child, options, "rsgi", call, self._loop, sockets, websockets=options.websockets
@@ -77,7 +72,7 @@ class Rsgi(Worker):
 
 
 def _counted(
-    application: Application, child: Child, log: access.Log | None, sockets: Sockets
+    application: Application, child: Child, log: access_log.Log | None, sockets: Sockets
 ) -> Application:
     """The application, each request of it counted and, where asked for, logged."""
     from granian.rsgi import _LoggingProto
@@ -155,9 +150,9 @@ async def _close(protocol: Any) -> None:
     protocol.close()
 
 
-def _served(scope: Any, status: int) -> access.Served:
+def _served(scope: Any, status: int) -> access_log.Served:
     """The size of the body is the engine's secret here."""
-    return access.Served(
+    return access_log.Served(
         client=proxies.host_of(scope.client),
         method=scope.method,
         path=scope.path,

@@ -7,10 +7,10 @@ import random
 import time
 from typing import Any, ClassVar, Literal
 
-from supervisor.child import Child
-from supervisor.config import Options, Seconds
-from supervisor.registry import load_object
-from supervisor.worker import Worker
+from supervisor.child.child import Child
+from supervisor.child.names import load_object
+from supervisor.child.worker import Worker
+from supervisor.config.schema import Options, Seconds
 
 
 class TaskOptions(Options, frozen=True):

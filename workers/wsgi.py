@@ -10,19 +10,15 @@ from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta
 
-from supervisor.child import Child
-from supervisor.config import Options
-from supervisor.log import pairs
-from supervisor.requests import Request
-from supervisor.worker import Worker
-from supervisor.workers import access, proxies
-from supervisor.workers.application import (
-    ApplicationOptions,
-    load_application,
-    prepare,
-)
-from supervisor.workers.gateway import Body, Call, HungUp, Response, TooLarge
-from supervisor.workers.room import Room
+from supervisor.child.child import Child
+from supervisor.child.requests import Request
+from supervisor.child.worker import Worker
+from supervisor.config.schema import Options
+from supervisor.log.entries import pairs
+from supervisor.workers.web import access_log, proxies
+from supervisor.workers.web.application import ApplicationOptions, load_application, prepare
+from supervisor.workers.web.gateway import Body, Call, HungUp, Response, TooLarge
+from supervisor.workers.web.room import Room
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -47,7 +43,7 @@ class Wsgi(Worker):
         self._application = prepare(self.options, "wsgi")
 
     def init(self, child: Child) -> None:
-        from supervisor.workers.granian import Granian
+        from supervisor.workers.engines.granian import Granian
 
         options = self.options
         if not options.preload:
@@ -93,7 +89,7 @@ class Caller:
     def __init__(self, application: Application, child: Child, options: WsgiOptions) -> None:
         self._application = proxies.wsgi(application, options.trusted_proxies)
         self._child = child
-        self._log = access.log(options, child)
+        self._log = access_log.log(options, child)
         self._prefix = options.root_path
         self._body_limit = options.body_limit
         self._base: dict[str, Any] = {
@@ -119,7 +115,7 @@ class Caller:
             if response.code >= 500:
                 request.fail()
         if log and begun:
-            log.end(begun, access.of_wsgi(environ, response.code, response.size))
+            log.end(begun, access_log.of_wsgi(environ, response.code, response.size))
 
     def _is_stopping(self) -> bool:
         return self._child.stopping

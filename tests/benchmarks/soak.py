@@ -17,8 +17,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-from supervisor import scoreboard
-from supervisor.master import BackOff
+from supervisor.master.master import BackOff
+from supervisor.scoreboard import layout, reader
 from tests.benchmarks.servers import ROOT
 from tests.benchmarks.soak_clients import Address, Crowd
 from tests.benchmarks.soak_served import WEB, write_config
@@ -28,7 +28,7 @@ from tests.benchmarks.soak_verdict import (
     follow,
 )
 from tests.benchmarks.soak_watch import Broken, Watch
-from tests.harness import Server
+from tests.support.harness import Server
 
 CROWD: Final = (
     *("echo", "echo", "echo", "drip", "web", "web", "web", "udp", "udp"),
@@ -136,11 +136,11 @@ class Soak:
 
     def _children(self) -> list[tuple[str, int]]:
         """(section, pid) of each child; they are alive, for only we kill."""
-        snapshot = scoreboard.read(self._server.runtime / "scoreboard")
+        snapshot = reader.read(self._server.runtime / "scoreboard")
         names = [
             one["name"] for one in snapshot.description["workers"] for _ in range(one["children"])
         ]
-        return [(name, snapshot.row(n)[scoreboard.PID]) for n, name in enumerate(names)]
+        return [(name, snapshot.row(n)[layout.PID]) for n, name in enumerate(names)]
 
 
 def main() -> int:

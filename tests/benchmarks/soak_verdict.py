@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from supervisor.master import BackOff
+from supervisor.master.master import BackOff
 from tests.benchmarks.soak_clients import Failure
 
 # Requests that a dead child may have had in hand: one, but the engine of `web` takes as many

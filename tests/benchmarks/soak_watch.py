@@ -24,7 +24,7 @@ from tests.benchmarks.soak_verdict import (
     grown,
     unexplained,
 )
-from tests.harness import DEADLINE, Server
+from tests.support.harness import DEADLINE, Server
 
 PROGRESS: Final = 5.0  # s
 EXPECTED: Final = re.compile(r"child died|server restarting")  # once for each kill

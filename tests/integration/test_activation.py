@@ -8,9 +8,9 @@ import socket
 
 import pytest
 
-from tests.harness import SUPERVISOR
-from tests.integration.clients import ask, connect, rest
-from tests.integration.configs import table, web, write
+from tests.support.clients import ask, connect, rest
+from tests.support.configs import table, web, write
+from tests.support.harness import SUPERVISOR
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.harness import Server
-from tests.integration import configs
-from tests.integration.clients import dial, line, rest
+from tests.support import configs
+from tests.support.clients import dial, line, rest
+from tests.support.harness import Server
 
 CHILDREN = 3
 slots = st.integers(0, CHILDREN - 1)

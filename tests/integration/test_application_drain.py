@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from tests.harness import DEADLINE
-from tests.integration.applications import ENGINES, asked, get, kept, section
-from tests.integration.clients import dial, rest
+from tests.support.applications import ENGINES, asked, get, kept, section
+from tests.support.clients import dial, rest
+from tests.support.harness import DEADLINE
 
 ALL = pytest.mark.parametrize("engine", ENGINES)
 

@@ -13,9 +13,9 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from tests.harness import DEADLINE
-from tests.integration.applications import ENGINES, asked, get, section
-from tests.integration.clients import dial, endpoint, rest
+from tests.support.applications import ENGINES, asked, get, section
+from tests.support.clients import dial, endpoint, rest
+from tests.support.harness import DEADLINE
 
 ALL = pytest.mark.parametrize("engine", ENGINES)
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")

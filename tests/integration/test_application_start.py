@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from tests.integration.applications import ENGINES, get, section
+from tests.support.applications import ENGINES, get, section
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import PROGRAMS, supervisor
-from tests.integration.configs import hooks, job, table, web
+from tests.support.configs import hooks, job, table, web
+from tests.support.harness import PROGRAMS, supervisor
 
 DESTROYED = re.compile(r"^hook (\w) destroy", re.MULTILINE)
 

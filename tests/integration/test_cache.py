@@ -7,7 +7,7 @@ import signal
 import lmdb
 import pytest
 
-from tests.integration.configs import table, web
+from tests.support.configs import table, web
 
 HAMMERED = "(?s)" + ".*".join(["cache hammered"] * 4)
 

@@ -8,9 +8,9 @@ import subprocess
 
 import pytest
 
-from tests.harness import DEADLINE, SUPERVISOR, environment, supervisor
-from tests.integration.clients import ask, dial, line, rest
-from tests.integration.configs import web, write
+from tests.support.clients import ask, dial, line, rest
+from tests.support.configs import web, write
+from tests.support.harness import DEADLINE, SUPERVISOR, environment, supervisor
 
 STATS = {
     "name", "pid", "state", "generation", "started_at", "uptime",

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from tests.harness import supervisor
+from tests.support.harness import supervisor
 
 CONFIG = """\
 [workers.web]

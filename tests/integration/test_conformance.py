@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import DEADLINE, PROGRAMS, Program, Server
-from tests.integration import configs
-from tests.integration.applications import ENGINES
-from tests.integration.clients import connect
-from tests.integration.conformance import answers, cases
+from tests.support import configs
+from tests.support.applications import ENGINES
+from tests.support.clients import connect
+from tests.support.conformance import answers, cases
+from tests.support.harness import DEADLINE, PROGRAMS, Program, Server
 
 CASES = {case.name: case for case in cases()}
 

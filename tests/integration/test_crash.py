@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from tests.harness import DEADLINE
-from tests.integration.clients import ask, dial, line, rest
-from tests.integration.configs import hooks, job, web
+from tests.support.clients import ask, dial, line, rest
+from tests.support.configs import hooks, job, web
+from tests.support.harness import DEADLINE
 
 
 def assert_one_cause(server, cause=""):

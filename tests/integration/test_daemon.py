@@ -7,9 +7,9 @@ import socket
 
 import pytest
 
-from tests.harness import SUPERVISOR, supervisor
-from tests.integration.clients import connect, rest
-from tests.integration.configs import job, table, web, write
+from tests.support.clients import connect, rest
+from tests.support.configs import job, table, web, write
+from tests.support.harness import SUPERVISOR, supervisor
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ import socket
 
 import pytest
 
-from tests.harness import DEADLINE
-from tests.integration.clients import dial, endpoint
-from tests.integration.configs import table
+from tests.support.clients import dial, endpoint
+from tests.support.configs import table
+from tests.support.harness import DEADLINE
 
 
 def udp(listen, handler="supervisor.workers.echo:datagram", **values):

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from websockets.sync.client import connect
 
-from supervisor.config import load
-from tests.harness import DEADLINE
-from tests.integration.applications import get
-from tests.integration.clients import endpoint
-from tests.integration.configs import table
+from supervisor.config.load import load
+from tests.support.applications import get
+from tests.support.clients import endpoint
+from tests.support.configs import table
+from tests.support.harness import DEADLINE
 
 EXAMPLES = Path(__file__).parents[2] / "conf" / "examples"
 

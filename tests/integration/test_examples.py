@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import DEADLINE, PROGRAMS, Server
-from tests.integration.clients import dial, endpoint, line
+from tests.support.clients import dial, endpoint, line
+from tests.support.harness import DEADLINE, PROGRAMS, Server
 
 ROOT = Path(__file__).parents[2]
 NODE = pytest.mark.skipif(not shutil.which("node"), reason="needs node (Debian: nodejs)")

@@ -9,9 +9,9 @@ import urllib.request
 
 import pytest
 
-from tests.harness import DEADLINE, PROGRAMS
-from tests.integration.clients import ask, dial, endpoint, rest
-from tests.integration.configs import table, web
+from tests.support.clients import ask, dial, endpoint, rest
+from tests.support.configs import table, web
+from tests.support.harness import DEADLINE, PROGRAMS
 
 READY = "server ready "
 

@@ -11,10 +11,10 @@ from http.client import HTTPConnection
 
 import pytest
 
-from supervisor.rates import between
-from tests.harness import DEADLINE, environment
-from tests.integration.clients import ask, dial, endpoint, rest
-from tests.integration.configs import table, web
+from supervisor.views.rates import between
+from tests.support.clients import ask, dial, endpoint, rest
+from tests.support.configs import table, web
+from tests.support.harness import DEADLINE, environment
 
 STATUS = table("workers.status", type="status", listen=["tcp://127.0.0.1:0"])
 

@@ -7,9 +7,9 @@ import subprocess
 
 import pytest
 
-from tests.harness import DEADLINE
-from tests.integration.clients import endpoint
-from tests.integration.configs import table
+from tests.support.clients import endpoint
+from tests.support.configs import table
+from tests.support.harness import DEADLINE
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.integration.clients import ask, dial, rest
-from tests.integration.configs import table, web
+from tests.support.clients import ask, dial, rest
+from tests.support.configs import table, web
 
 NAMESPACE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.harness import SUPERVISOR
-from tests.integration.clients import ask, connect, dial, endpoint, line, rest
-from tests.integration.configs import hooks, job, web, write
+from tests.support.clients import ask, connect, dial, endpoint, line, rest
+from tests.support.configs import hooks, job, web, write
+from tests.support.harness import SUPERVISOR
 
 
 def test_it_is_ready_only_when_every_child_is(serve):

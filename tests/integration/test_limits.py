@@ -7,8 +7,8 @@ import signal
 
 import pytest
 
-from tests.integration.clients import ask
-from tests.integration.configs import table, web
+from tests.support.clients import ask
+from tests.support.configs import table, web
 
 
 def told(server, section="web"):

@@ -7,9 +7,9 @@ import stat
 
 import pytest
 
-from tests.harness import readable
-from tests.integration.clients import ask, connect, dial, rest
-from tests.integration.configs import web
+from tests.support.clients import ask, connect, dial, rest
+from tests.support.configs import web
+from tests.support.harness import readable
 
 
 def error_of(server, status):

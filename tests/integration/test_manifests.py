@@ -7,7 +7,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from supervisor import config
+from supervisor.config.load import load
 
 CONF = Path(__file__).parents[2] / "conf"
 MANIFESTS = sorted((CONF / "kubernetes").glob("*.yaml"))
@@ -31,7 +31,7 @@ def loaded(tmp_path):
     """The server's configuration, out of the ConfigMap."""
     file = tmp_path / "supervisor.toml"
     file.write_text(manifest("ConfigMap")["data"]["supervisor.toml"])
-    read, problems = config.load(file)
+    read, problems = load(file)
     problems.raise_if_any()
     return read
 
@@ -94,5 +94,5 @@ def test_the_image_runs_it_as_pid_1_and_as_no_root():
     copied = re.findall(r"^COPY (?!--from)(.+) \S+$", text, re.MULTILINE)
     for source in " ".join(copied).split():
         assert (CONF.parent / source).exists(), source
-    read, problems = config.load(CONF / "container/supervisor.toml")
+    read, problems = load(CONF / "container/supervisor.toml")
     assert (problems.lines, read.log.format) == ([], "json")

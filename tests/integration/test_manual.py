@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from supervisor import errors, reference, registry, signals
-from supervisor.cli import main
-from tests.harness import DEADLINE, supervisor
+from supervisor import errors
+from supervisor.child import registry
+from supervisor.cli import reference
+from supervisor.cli.main import main
+from supervisor.system import signals
+from tests.support.harness import DEADLINE, supervisor
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "conf/man/supervisor.1"
@@ -108,5 +111,5 @@ def test_the_wheel_brings_it(tmp_path):
         names = archive.namelist()
         (page,) = [name for name in names if name.endswith("/data/share/man/man1/supervisor.1")]
         assert archive.read(page).decode() == PAGE.read_text()
-        reference_file = archive.read("supervisor/reference.toml").decode()
+        reference_file = archive.read("supervisor/cli/reference.toml").decode()
     assert reference_file == (ROOT / "conf/reference.toml").read_text()

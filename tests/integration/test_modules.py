@@ -3,8 +3,8 @@
 import os
 import signal
 
-from tests.integration.clients import ask
-from tests.integration.configs import table, web
+from tests.support.clients import ask
+from tests.support.configs import table, web
 
 TALLY = table("modules.tally", type="tally:Tally")
 

@@ -8,9 +8,9 @@ import socket
 
 import pytest
 
-from tests.harness import DEADLINE
-from tests.integration.clients import ask, dial, line, rest
-from tests.integration.configs import hooks, table, web
+from tests.support.clients import ask, dial, line, rest
+from tests.support.configs import hooks, table, web
+from tests.support.harness import DEADLINE
 
 
 class Manager:

@@ -5,9 +5,9 @@ import signal
 
 import pytest
 
-from tests.browser import MISSING, Browser
-from tests.integration.clients import ask
-from tests.integration.configs import table, web
+from tests.support.browser import MISSING, Browser
+from tests.support.clients import ask
+from tests.support.configs import table, web
 
 pytestmark = pytest.mark.skipif(MISSING, reason="needs chromium and chromium-driver")
 

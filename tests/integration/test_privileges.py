@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import supervisor
-from tests.integration.clients import connect, dial
-from tests.integration.configs import table, web, write
+from tests.support.clients import connect, dial
+from tests.support.configs import table, web, write
+from tests.support.harness import supervisor
 
 pytestmark = pytest.mark.root
 

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from tests import readme
-from tests.container import COMMAND
-from tests.harness import DEADLINE
 from tests.integration.test_systemd import booted
+from tests.support import readme
+from tests.support.container import COMMAND
+from tests.support.harness import DEADLINE
 
 ROOT = Path(__file__).parents[2]
 ISOLATE = ("unshare", "--net", "--mount", "--propagation=private", "bash", "-c")

@@ -5,8 +5,8 @@ import signal
 
 import pytest
 
-from tests.integration.clients import ask, dial, line, rest
-from tests.integration.configs import table, web
+from tests.support.clients import ask, dial, line, rest
+from tests.support.configs import table, web
 
 GATE = table("modules.gate", type="faults:Gate")
 

@@ -6,9 +6,9 @@ import signal
 import socket
 import threading
 
-from tests.harness import Server
-from tests.integration.clients import ask, dial, endpoint, line, rest
-from tests.integration.configs import hooks, table, web
+from tests.support.clients import ask, dial, endpoint, line, rest
+from tests.support.configs import hooks, table, web
+from tests.support.harness import Server
 
 AGAIN = {"restart": "on-crash", "stop_timeout": 5.0}
 BRIEF = table("workers.brief", type="faults:Brief")

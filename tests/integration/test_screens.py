@@ -10,9 +10,9 @@ import termios
 
 import pytest
 
-from tests.harness import SUPERVISOR, environment
-from tests.integration.clients import ask
-from tests.integration.configs import web
+from tests.support.clients import ask
+from tests.support.configs import web
+from tests.support.harness import SUPERVISOR, environment
 
 ENTERED, LEFT = "\x1b[?1049h", "\x1b[?1049l"
 TERMINAL = {"TERM": "xterm-256color"}

@@ -10,9 +10,9 @@ import time
 import psutil
 import pytest
 
-from tests.harness import DEADLINE, readable
-from tests.integration.clients import dial, endpoint, line, rest
-from tests.integration.configs import hooks, job, table, web
+from tests.support.clients import dial, endpoint, line, rest
+from tests.support.configs import hooks, job, table, web
+from tests.support.harness import DEADLINE, readable
 
 # An idle child leaves at once: its exit shows that the door is closed and everybody was told to go.
 CANARY = job("canary")

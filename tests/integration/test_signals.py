@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from tests.integration.clients import ask, dial, line, rest
-from tests.integration.configs import hooks, web
+from tests.support.clients import ask, dial, line, rest
+from tests.support.configs import hooks, web
 
 STATISTICS = r"^\S+ INFO {subject}\[{pid}\] statistics\b"
 

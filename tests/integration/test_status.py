@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import DEADLINE, environment, supervisor
-from tests.integration.clients import ask, connect, dial, endpoint, finish, line, rest
-from tests.integration.configs import job, table, web
+from tests.support.clients import ask, connect, dial, endpoint, finish, line, rest
+from tests.support.configs import job, table, web
+from tests.support.harness import DEADLINE, environment, supervisor
 
 
 def status(**values):

@@ -12,9 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.container import COMMAND, SOURCES, Machine, NotBooted, mounted, why_not
-from tests.harness import DEADLINE, PROGRAMS
-from tests.integration.configs import table
+from tests.support.configs import table
+from tests.support.container import COMMAND, SOURCES, Machine, NotBooted, mounted, why_not
+from tests.support.harness import DEADLINE, PROGRAMS
 
 pytestmark = pytest.mark.systemd
 

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from tests.integration.configs import table, web
+from tests.support.configs import table, web
 
 
 def task(run, name="job", **values):

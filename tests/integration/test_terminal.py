@@ -6,8 +6,8 @@ import signal
 
 import pytest
 
-from tests.harness import SUPERVISOR
-from tests.integration.configs import web, write
+from tests.support.configs import web, write
+from tests.support.harness import SUPERVISOR
 
 CTRL_C = "\x03"
 # What follows before the shell reads again: the rest of the line, and its prompt.

@@ -7,9 +7,9 @@ import subprocess
 
 import pytest
 
-from tests.harness import DEADLINE
-from tests.integration.clients import dial, line, rest
-from tests.integration.configs import table, web
+from tests.support.clients import dial, line, rest
+from tests.support.configs import table, web
+from tests.support.harness import DEADLINE
 
 pytestmark = pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl")
 

@@ -4,8 +4,8 @@ import signal
 
 import pytest
 
-from tests.integration.clients import dial
-from tests.integration.configs import table
+from tests.support.clients import dial
+from tests.support.configs import table
 
 
 def udp(handler, **values):

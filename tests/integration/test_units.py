@@ -7,8 +7,8 @@ import subprocess
 
 import pytest
 
-from tests.harness import DEADLINE, SUPERVISOR, supervisor
-from tests.integration.configs import web, write
+from tests.support.configs import web, write
+from tests.support.harness import DEADLINE, SUPERVISOR, supervisor
 
 pytestmark = pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="needs systemd-analyze (Debian: systemd)"

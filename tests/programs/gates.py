@@ -3,7 +3,7 @@
 from acts import say
 
 from supervisor import Child, Worker
-from supervisor.config import Options
+from supervisor.config.schema import Options
 
 
 class Gate(Worker):

@@ -28,7 +28,7 @@ def interrupt_at(event: str, count: int) -> Callable[[str, tuple[object, ...]], 
 
 
 if __name__ == "__main__":
-    from supervisor.cli import main
+    from supervisor.cli.main import main
 
     sys.addaudithook(interrupt_at(sys.argv[1], int(sys.argv[2])))
     del sys.argv[:3]

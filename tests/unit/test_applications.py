@@ -7,12 +7,13 @@ from functools import partial
 import pytest
 
 from supervisor.errors import NameProblem
-from supervisor.workers import access, granian, uvicorn
-from supervisor.workers.application import ApplicationOptions, check_application
 from supervisor.workers.asgi import AsgiOptions, _engine_of
-from supervisor.workers.gateway import Body, HungUp, Response, TooLarge
+from supervisor.workers.engines import granian, uvicorn
+from supervisor.workers.web import access_log
+from supervisor.workers.web.application import ApplicationOptions, check_application
+from supervisor.workers.web.gateway import Body, HungUp, Response, TooLarge
 
-SERVED = access.Served("192.0.2.7", "GET", '/a"b', "c=d", "HTTP/1.1", 200, 5, "from", "by")
+SERVED = access_log.Served("192.0.2.7", "GET", '/a"b', "c=d", "HTTP/1.1", 200, 5, "from", "by")
 
 CONSTRUCTOR = (
     "worker_id sock ipc threads blocking_threads py_threads py_threads_idle_timeout backpressure "
@@ -53,13 +54,13 @@ def test_the_hooks_of_uvicorn():
 
 def test_the_common_form():
     """A line of the common log format; what would forge one is escaped."""
-    line = access._common_line(1e9, 0.5, 3, SERVED)
+    line = access_log._common_line(1e9, 0.5, 3, SERVED)
     assert line == ('192.0.2.7 - - [09/Sep/2001:01:46:40 +0000] "GET /a\\"b?c=d HTTP/1.1" 200 5\n')
 
 
 def test_the_json_form():
     """One object a line."""
-    facts = json.loads(access._json_line(1e9, 0.5, 3, SERVED))
+    facts = json.loads(access_log._json_line(1e9, 0.5, 3, SERVED))
     assert facts["time"] == "2001-09-09T01:46:40.000Z"
     assert (facts["path"], facts["seconds"], facts["slot"]) == ('/a"b', 0.5, 3)
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from supervisor.module import Server, Shared
+from supervisor.child.shared import Server, Shared
 from supervisor.modules.cache import Cache, CacheOptions
-from supervisor.resources import Resources
+from supervisor.system.resources import Resources
 
 SIZE = 1_048_576
 

@@ -4,8 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor import config, registry
-from supervisor.config import Address, parse_address
+from supervisor.child import registry
+from supervisor.config import load as loading
+from supervisor.config import schema
+from supervisor.config.address import Address, parse_address
+from supervisor.config.decode import Problems, decode
 from supervisor.errors import ConfigError
 
 WEB = 'type = "tcp"\nlisten = ["tcp://127.0.0.1:0"]\nhandler = "m:f"\n'
@@ -18,7 +21,7 @@ def load(tmp_path):
     def read(text, *settings):
         file = tmp_path / "conf.toml"
         file.write_bytes(text if isinstance(text, bytes) else text.encode())
-        loaded, problems = config.load(file, settings)
+        loaded, problems = loading.load(file, settings)
         registry.check_built_in(loaded, problems)
         problems.raise_if_any()
         return loaded
@@ -47,8 +50,8 @@ def test_the_smallest_file_has_all_defaults(load):
     """One worker section is enough; the name is the file's stem."""
     loaded = load(web())
     assert loaded.name == "conf"
-    assert loaded.master == config.MasterOptions()
-    assert loaded.log == config.LogOptions()
+    assert loaded.master == schema.MasterOptions()
+    assert loaded.log == schema.LogOptions()
     assert [section.name for section in loaded.workers] == ["web"]
     assert loaded.workers[0].common.children == 1
 
@@ -199,7 +202,7 @@ def test_a_number_that_is_not_finite_is_refused(refused, key, value):
     assert line.startswith(f"conf.toml: workers.web.{key}: expected ")
 
 
-class Ratio(config.Options, frozen=True):
+class Ratio(schema.Options, frozen=True):
     """Options with a float of any size."""
 
     ratio: float = 1.0
@@ -208,19 +211,19 @@ class Ratio(config.Options, frozen=True):
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_an_option_without_bounds_is_finite_too(value):
     """A user's own float option need not say that it is finite."""
-    problems = config.Problems("conf.toml")
-    config.decode(Ratio, {"ratio": value}, "workers.x", problems)
+    problems = Problems("conf.toml")
+    decode(Ratio, {"ratio": value}, "workers.x", problems)
     assert problems.lines == ["conf.toml: workers.x.ratio: expected a finite number"]
 
 
-class Inner(config.Options, frozen=True):
+class Inner(schema.Options, frozen=True):
     """A table in a table."""
 
     key: str
     size: int = 1
 
 
-class Outer(config.Options, frozen=True):
+class Outer(schema.Options, frozen=True):
     """Options with a table."""
 
     inner: Inner | None = None
@@ -236,8 +239,8 @@ class Outer(config.Options, frozen=True):
 )
 def test_a_nested_table_is_checked_as_deeply(table, expected):
     """A table among the options tells its problems with the whole path."""
-    problems = config.Problems("f")
-    config.decode(Outer, table, "x", problems)
+    problems = Problems("f")
+    decode(Outer, table, "x", problems)
     assert problems.lines == [f"f: {line}" for line in expected]
 
 
@@ -271,7 +274,7 @@ def test_toml_beyond_what_can_be_read_is_told(refused, value):
 def test_a_missing_file_is_told(tmp_path):
     """One line with the path and the reason."""
     with pytest.raises(ConfigError, match=r"absent\.toml: No such file or directory"):
-        config.load(tmp_path / "absent.toml")
+        loading.load(tmp_path / "absent.toml")
 
 
 @pytest.mark.parametrize(
@@ -453,4 +456,4 @@ def test_the_name_comes_from_the_file(tmp_path, stem, name):
     """A file's stem becomes a plain word."""
     file = tmp_path / f"{stem}.toml"
     file.write_text(web())
-    assert config.load(file)[0].name == name
+    assert loading.load(file)[0].name == name

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.integration.conformance import NEXT_SEEN, Answer, Case, cases
+from tests.support.conformance import NEXT_SEEN, Answer, Case, cases
 
 SERVED = Answer(200, "GET / ")
 NEXT = Answer(200, NEXT_SEEN)

@@ -4,9 +4,9 @@ import signal
 
 import pytest
 
-from supervisor.crash import Crash, cause_of, last_line, own_part
-from supervisor.process import Death, fork_all
-from supervisor.scoreboard import State
+from supervisor.master.death import Crash, cause_of, last_line, own_part
+from supervisor.scoreboard.layout import State
+from supervisor.system.process import Death, fork_all
 
 RAISED = 'Traceback (most recent call last):\n  File "a.py", line 1, in run\nValueError: no\n'
 FATAL = (

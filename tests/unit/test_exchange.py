@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.workers.exchange import (
+from supervisor.workers.status.exchange import (
     LONGEST_HEAD,
     LONGEST_LINE,
     is_whole,

@@ -5,7 +5,7 @@ import signal
 import pytest
 
 from supervisor.errors import Exit
-from supervisor.frame import Cause, signal_cause
+from supervisor.master.frame import Cause, signal_cause
 
 USR1, CHLD, TERM, INT = signal.SIGUSR1, signal.SIGCHLD, signal.SIGTERM, signal.SIGINT
 

@@ -8,7 +8,7 @@ import struct
 
 import pytest
 
-from supervisor.journal import JournalSocket, encode, priority_of
+from supervisor.log.journald import JournalSocket, encode, priority_of
 
 
 def test_a_line_is_a_plain_field():

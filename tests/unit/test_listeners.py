@@ -7,11 +7,12 @@ import struct
 
 import pytest
 
-from supervisor import listeners
-from supervisor.config import Address, Listen, parse_address
+from supervisor.config.address import Address, Listen, parse_address
 from supervisor.errors import ConfigError, Exit, ListenError
-from supervisor.listeners import adopt, clear_stale, open_listener
-from tests.harness import DEADLINE
+from supervisor.system import listeners
+from supervisor.system.adoption import adopt
+from supervisor.system.listeners import clear_stale, open_listener
+from tests.support.harness import DEADLINE
 
 FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = (1 << bit for bit in range(8))
 

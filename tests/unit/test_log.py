@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from supervisor import journal, log
+from supervisor.log import entries, journald
 
 INSTANT = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 PID = os.getpid()
@@ -34,9 +34,9 @@ def _restored(monkeypatch):
 
 
 @pytest.fixture
-def journald(monkeypatch, tmp_path):
+def journal(monkeypatch, tmp_path):
     """Pose as journald: return the socket that gets its entries."""
-    monkeypatch.setattr(journal, "SOCKET", str(tmp_path / "journal"))
+    monkeypatch.setattr(journald, "SOCKET", str(tmp_path / "journal"))
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ours:
         ours.bind(str(tmp_path / "journal"))
         ours.setblocking(False)
@@ -48,24 +48,24 @@ def stderr():
     """Collect what is written to stderr inside, one string for each write(2)."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with ours, theirs, contextlib.suppress(BlockingIOError):
-        before, entries = os.dup(2), []
+        before, said = os.dup(2), []
         os.dup2(theirs.fileno(), 2)
         try:
-            yield entries
+            yield said
         finally:
             os.dup2(before, 2)
             os.close(before)
         ours.setblocking(False)
         while True:
-            entries.append(ours.recv(2**20).decode())
+            said.append(ours.recv(2**20).decode())
 
 
 def written(level, form, message, *arguments, file=""):
     """Return what one entry of the logger `supervisor` becomes on stderr, write by write."""
-    with stderr() as entries:
-        log.configure("debug", form, file)
-        getattr(log.log, level)(message, *arguments)
-    return entries
+    with stderr() as said:
+        entries.configure("debug", form, file)
+        getattr(entries.log, level)(message, *arguments)
+    return said
 
 
 def test_an_entry_in_text():
@@ -88,10 +88,10 @@ def test_an_entry_in_json():
     }
 
 
-def test_an_entry_for_the_journal(journald):
+def test_an_entry_for_the_journal(journal):
     """One datagram, however many lines; the journal knows time and pid."""
     assert written("warning", "journal", "one\ntwo") == []
-    fields = journald.recv(4096)
+    fields = journal.recv(4096)
     assert b"MESSAGE\n" + struct.pack("<Q", 14) + b"master one\ntwo\n" in fields
     assert b"PRIORITY=4\n" in fields
 
@@ -101,7 +101,7 @@ def test_an_entry_for_the_journal(journald):
 )
 def test_an_entry_for_a_journal_that_is_gone(monkeypatch, tmp_path, level, priority):
     """It goes to stderr, the priority before every line."""
-    monkeypatch.setattr(journal, "SOCKET", str(tmp_path / "nobody"))
+    monkeypatch.setattr(journald, "SOCKET", str(tmp_path / "nobody"))
     expected = f"<{priority}>master one\n<{priority}>two\n"
     assert written(level, "journal", "one\ntwo") == [expected]
 
@@ -109,14 +109,14 @@ def test_an_entry_for_a_journal_that_is_gone(monkeypatch, tmp_path, level, prior
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_a_traceback_is_one_write(form):
     """An entry of many lines, longer than any buffer, is written at once."""
-    with stderr() as entries:
-        log.configure("info", form, "")
+    with stderr() as said:
+        entries.configure("info", form, "")
         try:
             raise ValueError("x" * 20_000)
         except ValueError:
-            log.log.exception("request failed")
-        log.log.info("next")
-    first, second = entries
+            entries.log.exception("request failed")
+        entries.log.info("next")
+    first, second = said
     assert "request failed" in first
     assert "Traceback (most recent call last):" in first
     assert "x" * 20_000 in first
@@ -128,29 +128,29 @@ def test_a_traceback_is_one_write(form):
 def test_text_that_is_no_unicode_is_logged(tmp_path, form, to_file):
     """A file name of odd bytes costs no entry."""
     file = str(tmp_path / "log") if to_file else ""
-    entries = written("info", form, "cannot open %s", os.fsdecode(b"caf\xe9"), file=file)
-    text = (tmp_path / "log").read_text() if to_file else "".join(entries)
+    said = written("info", form, "cannot open %s", os.fsdecode(b"caf\xe9"), file=file)
+    text = (tmp_path / "log").read_text() if to_file else "".join(said)
     assert "cannot open caf\\udce9" in text
 
 
 def test_levels_below_the_configured_one_are_left_out():
     """At level warning neither info nor debug is written, by any logger."""
-    with stderr() as entries:
-        log.configure("warning", "text", "")
-        log.log.info("a")
+    with stderr() as said:
+        entries.configure("warning", "text", "")
+        entries.log.info("a")
         logging.getLogger("other").debug("b")
         logging.getLogger("other").warning("c")
-    (entry,) = entries
+    (entry,) = said
     assert entry.endswith(" c\n")
 
 
 def test_a_child_has_its_own_subject():
     """After the fork entries begin with the section and the slot."""
-    with stderr() as entries:
-        log.configure("info", "text", "")
-        log.rename("web/3")
-        log.log.info("hello")
-    (entry,) = entries
+    with stderr() as said:
+        entries.configure("info", "text", "")
+        entries.rename("web/3")
+        entries.log.info("hello")
+    (entry,) = said
     assert f" INFO web/3[{PID}] hello\n" in entry
 
 
@@ -158,26 +158,26 @@ def test_a_reader_that_is_gone_does_no_harm():
     """An entry that nobody can read is dropped."""
     reader, writer = os.pipe()
     os.close(reader)
-    with stderr() as entries:
+    with stderr() as said:
         os.dup2(writer, 2)
-        log.configure("info", "text", "")
-        log.log.info("unheard")
-        log.say_error("unheard")
+        entries.configure("info", "text", "")
+        entries.log.info("unheard")
+        entries.say_error("unheard")
     os.close(writer)
-    assert entries == []
+    assert said == []
 
 
 def test_a_file_is_followed_by_name(tmp_path):
     """After a rename by logrotate the next entry goes to a new file; stderr stays silent."""
     file, old = tmp_path / "log", tmp_path / "log.1"
-    with stderr() as entries:
-        log.configure("info", "text", str(file))
-        log.log.info("before")
+    with stderr() as said:
+        entries.configure("info", "text", str(file))
+        entries.log.info("before")
         file.rename(old)
-        log.log.info("after")
+        entries.log.info("after")
     assert re.fullmatch(rf"{INSTANT} INFO master\[{PID}\] before\n", old.read_text())
     assert re.fullmatch(rf"{INSTANT} INFO master\[{PID}\] after\n", file.read_text())
-    assert entries == []
+    assert said == []
 
 
 def test_a_full_disk_does_no_harm():
@@ -188,7 +188,7 @@ def test_a_full_disk_does_no_harm():
 def test_a_file_that_cannot_be_opened_is_told(tmp_path):
     """The caller turns it into a configuration error."""
     with pytest.raises(OSError, match="No such file"):
-        log.configure("info", "text", str(tmp_path / "absent/log"))
+        entries.configure("info", "text", str(tmp_path / "absent/log"))
 
 
 def stream_of(descriptor):
@@ -201,28 +201,28 @@ def test_the_journal_is_detected():
     """Only when stderr is the very stream that systemd made for us."""
     with stderr():
         other = {"JOURNAL_STREAM": stream_of(0)}
-        assert log.to_journal({"JOURNAL_STREAM": stream_of(2)})
-        assert not any(map(log.to_journal, [{}, {"JOURNAL_STREAM": ""}, other]))
+        assert entries.to_journal({"JOURNAL_STREAM": stream_of(2)})
+        assert not any(map(entries.to_journal, [{}, {"JOURNAL_STREAM": ""}, other]))
 
 
 @pytest.mark.parametrize(("form", "is_ours"), [("text", True), ("json", False)])
-def test_the_journal_changes_text_only(monkeypatch, journald, form, is_ours):
+def test_the_journal_changes_text_only(monkeypatch, journal, form, is_ours):
     """Under systemd text goes to the journal; JSON was asked for and stays."""
-    with stderr() as entries:
+    with stderr() as said:
         monkeypatch.setenv("JOURNAL_STREAM", stream_of(2))
-        log.configure("info", form, "")
-        log.log.info("hello")
-    assert [entry[0] for entry in entries] == ([] if is_ours else ["{"])
+        entries.configure("info", form, "")
+        entries.log.info("hello")
+    assert [entry[0] for entry in said] == ([] if is_ours else ["{"])
     if is_ours:
-        assert b"MESSAGE=master hello\n" in journald.recv(4096)
+        assert b"MESSAGE=master hello\n" in journal.recv(4096)
 
 
 def test_a_file_is_no_journal(monkeypatch, tmp_path):
     """A log file has ordinary lines, also under systemd."""
     with stderr():
         monkeypatch.setenv("JOURNAL_STREAM", stream_of(2))
-        log.configure("info", "text", str(tmp_path / "log"))
-        log.log.info("hello")
+        entries.configure("info", "text", str(tmp_path / "log"))
+        entries.log.info("hello")
     assert re.match(INSTANT, (tmp_path / "log").read_text())
 
 
@@ -242,14 +242,14 @@ def test_a_file_is_no_journal(monkeypatch, tmp_path):
 )
 def test_facts_are_pairs(facts, text):
     """`key=value`, quoted where it could be misread; None is left out, floats are seconds."""
-    assert log.pairs(**facts) == text
+    assert entries.pairs(**facts) == text
 
 
 def test_an_error_is_told_to_people():
     """One line each, all at once."""
-    with stderr() as entries:
-        log.say_error("first\nsecond")
-    assert entries == ["supervisor: error: first\nsupervisor: error: second\n"]
+    with stderr() as said:
+        entries.say_error("first\nsecond")
+    assert said == ["supervisor: error: first\nsupervisor: error: second\n"]
 
 
 def test_flush_survives_closed_streams(monkeypatch):
@@ -259,4 +259,4 @@ def test_flush_survives_closed_streams(monkeypatch):
     for stream in (closed, None):
         monkeypatch.setattr(sys, "stdout", stream)
         monkeypatch.setattr(sys, "stderr", stream)
-        log.flush()
+        entries.flush()

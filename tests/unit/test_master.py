@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from supervisor.master import BackOff
+from supervisor.master.master import BackOff
 
 
 def waits(*ready_for):

@@ -4,9 +4,10 @@ import os
 
 import pytest
 
-from supervisor import metrics
-from supervisor import scoreboard as board
-from supervisor.scoreboard import Scoreboard, ServerState, State, bucket_of
+from supervisor.scoreboard import layout
+from supervisor.scoreboard.layout import ServerState, State, bucket_of
+from supervisor.scoreboard.writer import Scoreboard
+from supervisor.views import metrics
 
 parser = pytest.importorskip("prometheus_client.parser")
 openmetrics = pytest.importorskip("prometheus_client.openmetrics.parser")
@@ -19,18 +20,18 @@ def snapshot(tmp_path):
     """Two children in one section: one has served, one starts."""
     made = Scoreboard(tmp_path / "scoreboard", 2, generation=3, started_at=10**18)
     section = {"name": "web", "type": "tcp", "children": 2, "backlog": 8, "listen": []}
-    counters = {"cache.hits": board.COUNTERS}
+    counters = {"cache.hits": layout.COUNTERS}
     made.publish({"name": "shop", "workers": [section], "counters": counters, "locks": []})
     made.set_server_state(ServerState.RUNNING)
     base = made.row_base(0)
     made.begin_slot(0)
     made.begin_slot(1)
-    made.words[base + board.STATE] = State.IDLE
+    made.words[base + layout.STATE] = State.IDLE
     words = {"PID": os.getpid(), "READY_AT": 1, "REQUESTS": 10, "ERRORS": 2, "COUNTERS": 4}
     for name, value in (words | {"LATENCY_SUM": 10_350_000}).items():
-        made.words[base + getattr(board, name)] = value
+        made.words[base + getattr(layout, name)] = value
     for latency in LATENCIES:
-        made.words[base + board.HISTOGRAM + bucket_of(latency)] += 1
+        made.words[base + layout.HISTOGRAM + bucket_of(latency)] += 1
     yield made.snapshot()
     made.close()
 

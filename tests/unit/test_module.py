@@ -2,10 +2,10 @@
 
 import pytest
 
-from supervisor import scoreboard
+from supervisor.child.shared import Server, Shared
 from supervisor.errors import StartError
-from supervisor.module import Server, Shared
-from supervisor.resources import Resources
+from supervisor.scoreboard import layout
+from supervisor.system.resources import Resources
 
 
 def server(shared, owner="cache", totals=dict):
@@ -37,16 +37,16 @@ def test_a_counter_may_stand_for_what_is_counted_anyway(shared):
     """Requests and errors are words that every row has."""
     server(shared).counter("all", stands_for="requests")
     server(shared).counter("bad", stands_for="errors")
-    assert list(shared.counters.values()) == [scoreboard.REQUESTS, scoreboard.ERRORS]
+    assert list(shared.counters.values()) == [layout.REQUESTS, layout.ERRORS]
 
 
 def test_too_many_counters_are_refused(shared):
     """As many as a row has room for, and no more."""
-    for number in range(scoreboard.MAX_COUNTERS):
+    for number in range(layout.MAX_COUNTERS):
         server(shared).counter(str(number))
     words = list(shared.counters.values())
-    assert len(set(words)) == scoreboard.MAX_COUNTERS
-    assert scoreboard.COUNTERS <= min(words) <= max(words) < scoreboard.STRIDE
+    assert len(set(words)) == layout.MAX_COUNTERS
+    assert layout.COUNTERS <= min(words) <= max(words) < layout.STRIDE
     with pytest.raises(StartError, match=r"'cache\.more': more than 64"):
         server(shared).counter("more")
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from supervisor import process
-from supervisor.process import Death
+from supervisor.system import cgroup, descriptors, process
+from supervisor.system.process import Death
 
 NOBODY = 2**22 + 1  # beyond the largest pid, proc(5)
 
@@ -36,7 +36,7 @@ def own_folders(root):
 
 
 @pytest.fixture
-def cgroup(tmp_path):
+def folder_of_ours(tmp_path):
     """Write files into the folder of our own cgroup, below a root of the test's."""
 
     def write(**files):
@@ -67,9 +67,9 @@ V1_PERIOD = "cpu__cfs_period_us"
         ({V1: "250000\n"}, None),
     ],
 )
-def test_the_quota_of_our_cgroup_is_found(cgroup, files, quota):
+def test_the_quota_of_our_cgroup_is_found(folder_of_ours, files, quota):
     """Version 2 and version 1 of the files, without a limit, and damaged."""
-    assert process._cgroup_quota(cgroup(**files)) == quota
+    assert cgroup._cgroup_quota(folder_of_ours(**files)) == quota
 
 
 @pytest.mark.parametrize(
@@ -91,12 +91,12 @@ def test_the_smallest_quota_on_the_way_up_counts(tmp_path, ours, above, quota):
     (folder / "cpu.max").write_text(ours)
     (mount / "cpu.max").write_text(above)
     (tmp_path / "cpu.max").write_text("10000 100000")
-    assert process._cgroup_quota(root) == quota
+    assert cgroup._cgroup_quota(root) == quota
 
 
 def test_at_least_one_cpu_is_available():
     """Never more than the affinity allows, never none."""
-    assert 1 <= process.available_cpus() <= len(os.sched_getaffinity(0))
+    assert 1 <= cgroup.available_cpus() <= len(os.sched_getaffinity(0))
 
 
 @pytest.mark.parametrize(
@@ -108,9 +108,9 @@ def test_at_least_one_cpu_is_available():
         ("other", "", 0),
     ],
 )
-def test_oom_kills_are_counted(cgroup, file, text, kills):
+def test_oom_kills_are_counted(folder_of_ours, file, text, kills):
     """The counter of version 2 or version 1; 0 where the kernel does not count."""
-    assert process.oom_kills(cgroup(**{file: text})) == kills
+    assert cgroup.oom_kills(folder_of_ours(**{file: text})) == kills
 
 
 def is_open(descriptor):
@@ -123,7 +123,7 @@ def is_open(descriptor):
 
 
 @pytest.mark.parametrize(
-    ("descriptors", "ranges"),
+    ("numbers", "ranges"),
     [
         ([], ()),
         ([7], (range(7, 8),)),
@@ -131,9 +131,9 @@ def is_open(descriptor):
         ([200, 202, 203, 205], (range(200, 201), range(202, 204), range(205, 206))),
     ],
 )
-def test_neighbours_are_one_range(descriptors, ranges):
+def test_neighbours_are_one_range(numbers, ranges):
     """As few ranges as there are gaps, and one more."""
-    assert process.ranges_of(descriptors) == ranges
+    assert descriptors.ranges_of(numbers) == ranges
 
 
 @pytest.mark.parametrize("kept", [200, 201, 202, 204, 205])
@@ -142,7 +142,7 @@ def test_all_of_the_ranges_is_closed_but_one(kept):
     numbers = range(200, 206)
     for number in numbers:
         os.dup2(0, number)
-    process.close_others((range(200, 203), range(204, 206)), kept)
+    descriptors.close_others((range(200, 203), range(204, 206)), kept)
     still_open = [number for number in numbers if is_open(number)]
     for number in still_open:
         os.close(number)

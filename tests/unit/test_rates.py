@@ -2,7 +2,7 @@
 
 import pytest
 
-from supervisor.rates import ChildRate, SectionRate, between, middle
+from supervisor.views.rates import ChildRate, SectionRate, between, middle
 
 
 def picture(at, requests, *, generation=1, errors=0, histogram=(), cpu=0.0, pid=10):

@@ -6,18 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor import metrics, rates, scoreboard, stats, table
-from supervisor.config import Config, LogOptions, MasterOptions
+from supervisor.config.schema import Config, LogOptions, MasterOptions
 from supervisor.errors import NotRunning, ScoreboardError
-from supervisor.reader import Reader, checked
-from supervisor.scoreboard import Scoreboard, ServerState, Snapshot, State
+from supervisor.scoreboard import layout
+from supervisor.scoreboard.layout import ServerState, State
+from supervisor.scoreboard.reader import Snapshot
+from supervisor.scoreboard.writer import Scoreboard
+from supervisor.views import metrics, picture, rates, table
+from supervisor.views.running import Reader, checked
 
 DESCRIPTION = {
     "name": "shop",
     "workers": [
         {"name": "web", "type": "tcp", "children": 2, "backlog": 8, "listen": ["tcp://127.0.0.1:1"]}
     ],
-    "counters": {"cache.hits": scoreboard.COUNTERS},
+    "counters": {"cache.hits": layout.COUNTERS},
     "locks": [],
 }
 CRASH = {
@@ -47,7 +50,7 @@ def whole(tmp_path_factory):
 def read_all(data):
     """Read as every command does, to the last character."""
     snapshot = checked(Snapshot(data))
-    facts = stats.detailed(snapshot, with_pss=False)
+    facts = picture.detailed(snapshot, with_pss=False)
     table.table(facts, table.coloured)
     rates.between(facts, facts)
     metrics.expose(snapshot)
@@ -62,8 +65,8 @@ def test_a_whole_scoreboard_is_read(whole):
 
 
 PLACES = st.one_of(
-    st.integers(0, scoreboard.HEADER * 8 - 1),  # the header
-    st.integers(scoreboard.HEADER * 8, 1500),  # the description
+    st.integers(0, layout.HEADER * 8 - 1),  # the header
+    st.integers(layout.HEADER * 8, 1500),  # the description
     st.integers(130_000, 140_000),  # the rows
 )
 
@@ -116,7 +119,7 @@ def test_a_crash_that_makes_no_sense_is_left_out(tmp_path):
 
 def test_a_state_that_nobody_writes_counts_as_dead(whole):
     """A child that scribbled over its state is not shown as living."""
-    assert scoreboard.unpack_state(7)[0] is State.DEAD
+    assert layout.unpack_state(7)[0] is State.DEAD
 
 
 def config(directory):
@@ -138,4 +141,4 @@ def test_nobody_there(tmp_path):
 
 def test_what_a_client_chose_is_harmless_on_a_terminal():
     """Escape sequences in the name of a request do not reach the screen."""
-    assert stats.printable("GET /\x1b[2J\x07é") == "GET /\ufffd[2J\ufffdé"
+    assert picture.printable("GET /\x1b[2J\x07é") == "GET /\ufffd[2J\ufffdé"

@@ -7,10 +7,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from supervisor import errors, reference, registry, signals
-from supervisor.cli import main
-from supervisor.config import COMMON_KEYS
-from tests import readme
+from supervisor import errors
+from supervisor.child import names, registry
+from supervisor.cli import reference
+from supervisor.cli.main import main
+from supervisor.config.schema import COMMON_KEYS
+from supervisor.system import signals
+from tests.support import readme
 
 ROOT = Path(__file__).parents[2]
 
@@ -58,7 +61,7 @@ def test_modules():
     """Every module with all its options."""
     rows = {row[0]: row[2] for row in readme.table("Writing a module", "module")}
     for name, where in registry.MODULES.items():
-        fields = msgspec.structs.fields(registry.load_object(where).Options)
+        fields = msgspec.structs.fields(names.load_object(where).Options)
         assert rows.pop(name) == ", ".join(field.encode_name for field in fields)
     assert rows == {}
 

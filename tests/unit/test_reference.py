@@ -11,8 +11,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from supervisor import config, registry
-from supervisor.config import (
+from supervisor.child import names, registry
+from supervisor.config.load import load
+from supervisor.config.schema import (
     Config,
     ListenOptions,
     LogOptions,
@@ -20,7 +21,7 @@ from supervisor.config import (
     Options,
     SectionOptions,
 )
-from tests.harness import supervisor
+from tests.support.harness import supervisor
 
 FILE = Path(__file__).parents[2] / "conf/reference.toml"
 ALL = re.sub(r"(?m)^# (?=\w+ = )", "", FILE.read_text(encoding="utf-8"))
@@ -109,7 +110,7 @@ def test_listen_is_shown_in_both_forms():
 @pytest.mark.parametrize("kind", registry.WORKERS)
 def test_a_worker_type_shows_every_option(kind):
     """A type's own options stand in its sections with their defaults, and no other key does."""
-    options = registry.load_object(registry.WORKERS[kind]).Options
+    options = names.load_object(registry.WORKERS[kind]).Options
     assert sections(kind)
     assert differences(options, without(sections(kind), COMMON), f"workers ({kind})") == []
 
@@ -117,7 +118,7 @@ def test_a_worker_type_shows_every_option(kind):
 @pytest.mark.parametrize("name", registry.MODULES)
 def test_a_module_shows_every_option(name):
     """A module's options stand in its section with their defaults, and no other key does."""
-    options = registry.load_object(registry.MODULES[name]).Options
+    options = names.load_object(registry.MODULES[name]).Options
     assert SHOWN["modules"][name]["type"] == name
     shown = without([SHOWN["modules"][name]], {"type"})
     assert differences(options, shown, f"modules.{name}") == []
@@ -134,9 +135,9 @@ def options_of(header):
     """Return the Structs whose keys stand under a header."""
     table, name = header.split(".")
     if table == "modules":
-        return [registry.load_object(registry.MODULES[name]).Options]
+        return [names.load_object(registry.MODULES[name]).Options]
     where = registry.WORKERS[SHOWN["workers"][name]["type"]]
-    return [SectionOptions, registry.load_object(where).Options]
+    return [SectionOptions, names.load_object(where).Options]
 
 
 @pytest.mark.parametrize("header", re.findall(r"(?m)^\[(\w+\.[\w-]+)\]", ALL))
@@ -152,7 +153,7 @@ def test_a_required_key_is_marked(header):
 def test_what_is_commented_out_is_valid_too(tmp_path):
     """With every key in force the file has no problem."""
     (tmp_path / FILE.name).write_text(ALL, encoding="utf-8")
-    loaded, problems = config.load(tmp_path / FILE.name)
+    loaded, problems = load(tmp_path / FILE.name)
     registry.check_built_in(loaded, problems)
     assert problems.lines == []
 

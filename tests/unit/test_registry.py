@@ -5,10 +5,12 @@ import textwrap
 
 import pytest
 
-from supervisor import config, registry
-from supervisor.errors import Exit, NameProblem, StartError, Stop
-from supervisor.module import Module
-from supervisor.worker import Worker
+from supervisor.child import names, registry
+from supervisor.child.module import Module
+from supervisor.child.worker import Worker
+from supervisor.config import decode, schema
+from supervisor.config import load as loading
+from supervisor.errors import ConfigError, Exit, NameProblem, StartError, Stop
 
 # Each becomes a module of this name; `code_` are those whose code raises.
 SOURCES = {
@@ -64,7 +66,7 @@ def modules(tmp_path, monkeypatch):
 @pytest.fixture
 def problems():
     """No problem yet."""
-    return config.Problems("f")
+    return decode.Problems("f")
 
 
 @pytest.fixture
@@ -74,7 +76,7 @@ def load(tmp_path):
     def read(text):
         file = tmp_path / "f.toml"
         file.write_text(text)
-        loaded, problems = config.load(file)
+        loaded, problems = loading.load(file)
         found = registry.load(loaded, problems)
         return found, [line.replace(f"{file}: ", "") for line in problems.lines], problems
 
@@ -89,7 +91,7 @@ def section(kind, more=""):
 @pytest.mark.parametrize("name", ["good:handler", "package.inner:name", "os:path.join"])
 def test_a_name_leads_to_its_object(name):
     """A module and an attribute, or an attribute's attribute."""
-    assert registry.load_object(name) is not None
+    assert names.load_object(name) is not None
 
 
 @pytest.mark.parametrize(
@@ -113,7 +115,7 @@ def test_a_name_leads_to_its_object(name):
 def test_a_name_that_leads_nowhere_is_told(name, reason):
     """It is a mistake in the configuration: status 78, with the option that holds it."""
     with pytest.raises(NameProblem) as caught:
-        registry.load_object(name, "handler")
+        names.load_object(name, "handler")
     assert reason in str(caught.value)
     assert (caught.value.exit_code, caught.value.key) == (Exit.CONFIG, "handler")
 
@@ -132,7 +134,7 @@ def test_a_name_that_leads_nowhere_is_told(name, reason):
 def test_code_that_raises_is_told(tmp_path, name, reason):
     """It is a start failure: status 76, with the last line of its traceback and the place."""
     with pytest.raises(StartError) as caught:
-        registry.load_object(f"{name}:x")
+        names.load_object(f"{name}:x")
     assert str(caught.value).startswith(f"{name!r} cannot be imported: ")
     assert str(caught.value).endswith(reason.format(path=tmp_path))
     assert caught.value.exit_code is Exit.START_FAILED
@@ -141,7 +143,7 @@ def test_code_that_raises_is_told(tmp_path, name, reason):
 def test_a_termination_passes_through_imports():
     """What stops the start is no problem of the configuration."""
     with pytest.raises(Stop):
-        registry.import_module("stopped")
+        names.import_module("stopped")
 
 
 def raised(error):
@@ -172,14 +174,14 @@ def noted():
 )
 def test_an_exception_is_told_in_one_line(error, text):
     """Its type, its message, and the place that raised it, when there is one."""
-    assert registry.describe(error) == text
+    assert names.describe(error) == text
     line = raised.__code__.co_firstlineno + 3
-    assert registry.describe(raised(error)) == f"{text} ({__file__} line {line})"
+    assert names.describe(raised(error)) == f"{text} ({__file__} line {line})"
 
 
 def test_a_message_of_many_lines_is_told_in_one():
     """A line break in a message does not break the line."""
-    assert len(registry.describe(raised(ValueError("one\ntwo"))).splitlines()) == 1
+    assert len(names.describe(raised(ValueError("one\ntwo"))).splitlines()) == 1
 
 
 def test_all_is_loaded_in_order(load):
@@ -221,7 +223,7 @@ def test_each_problem_has_place_and_status(load, text, expected, status):
     more = "" if "workers" in text else section("good:Speaker")
     _, lines, problems = load(f"{text}\n{more}")
     assert any(expected in line for line in lines)
-    with pytest.raises(config.ConfigError) as caught:
+    with pytest.raises(ConfigError) as caught:
         problems.raise_if_any()
     assert caught.value.exit_code is status
 
@@ -238,17 +240,17 @@ def test_a_handler_that_does_not_exist_is_told_by_its_key(load):
 @pytest.mark.parametrize("kind", [*registry.WORKERS.values(), *registry.MODULES.values()])
 def test_every_built_in_name_leads_to_its_class(kind):
     """The registry names classes that exist and have typed options."""
-    found = registry.load_object(kind)
+    found = names.load_object(kind)
     assert issubclass(found, Worker | Module)
-    assert issubclass(found.Options, config.Options)
+    assert issubclass(found.Options, schema.Options)
 
 
-class Described(config.Options, frozen=True):
+class Described(schema.Options, frozen=True):
     """One option of each kind."""
 
     path: str
     size: int = 3
-    mode: config.Mode = ""
+    mode: schema.Mode = ""
     names: tuple[str, ...] = ()
     limit: int | None = None
 

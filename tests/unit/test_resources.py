@@ -7,16 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from supervisor import resources
 from supervisor.errors import AlreadyRunning, Exit, NoPermission
-from supervisor.resources import Resources, RuntimeDirectory, runtime_directories
-from tests.harness import DEADLINE, environment
+from supervisor.system import resources, runtime
+from supervisor.system.resources import Resources
+from supervisor.system.runtime import RuntimeDirectory, runtime_directories
+from tests.support.harness import DEADLINE, environment
 
 # Takes the lock of a runtime directory, says so, and keeps it until its input ends.
 HOLDER = """
 import sys
 from pathlib import Path
-from supervisor.resources import Resources, RuntimeDirectory
+from supervisor.system.resources import Resources
+from supervisor.system.runtime import RuntimeDirectory
 from supervisor.errors import SupervisorError
 try:
     RuntimeDirectory(Path(sys.argv[1])).acquire(Resources())
@@ -203,7 +205,7 @@ def test_readers_find_the_owner_and_a_start_is_refused(tmp_path, stack, hold):
         assert RuntimeDirectory(directory.path).owner() == holder.pid
         with pytest.raises(AlreadyRunning, match=f"pid {holder.pid},"):
             directory.acquire(stack)
-    assert resources.find_running("any", str(directory.path))[1] == holder.pid
+    assert runtime.find_running("any", str(directory.path))[1] == holder.pid
 
 
 def test_a_killed_server_blocks_nobody(tmp_path, stack, hold):
@@ -249,7 +251,7 @@ def test_a_file_of_somebody_else_keeps_the_directory(tmp_path):
 def test_nobody_owns_what_does_not_exist(tmp_path):
     """No directory, no lock file: nobody runs."""
     assert RuntimeDirectory(tmp_path / "run").owner() is None
-    assert resources.find_running("any", str(tmp_path / "run")) is None
+    assert runtime.find_running("any", str(tmp_path / "run")) is None
 
 
 def make_foreign(path):

@@ -7,9 +7,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from supervisor import scoreboard, stats
 from supervisor.errors import ScoreboardError, StartError
-from supervisor.scoreboard import Counter, Lock, Row, Scoreboard, ServerState, Snapshot, State
+from supervisor.scoreboard import layout, reader
+from supervisor.scoreboard.layout import ServerState, State
+from supervisor.scoreboard.lock import Lock
+from supervisor.scoreboard.reader import Snapshot
+from supervisor.scoreboard.row import Counter, Row
+from supervisor.scoreboard.writer import Scoreboard
+from supervisor.views import picture
 
 SLOTS = 3
 DESCRIPTION = {"name": "web", "workers": [], "counters": {}, "locks": []}
@@ -39,11 +44,11 @@ def image(tmp_path_factory):
 def test_the_header_says_whose_it_is(board):
     """A reader finds the master, the generation and the size."""
     words = board.snapshot().words
-    assert words[scoreboard.H_MASTER] == os.getpid()
-    assert words[scoreboard.H_GENERATION] == 2
-    assert words[scoreboard.H_SLOTS] == SLOTS
-    assert words[scoreboard.H_STARTED_AT] == 1_000
-    assert words[scoreboard.H_SIZE] == scoreboard.file_size(SLOTS)
+    assert words[layout.H_MASTER] == os.getpid()
+    assert words[layout.H_GENERATION] == 2
+    assert words[layout.H_SLOTS] == SLOTS
+    assert words[layout.H_STARTED_AT] == 1_000
+    assert words[layout.H_SIZE] == layout.file_size(SLOTS)
 
 
 def test_rows_do_not_touch_each_other(board):
@@ -51,29 +56,29 @@ def test_rows_do_not_touch_each_other(board):
     board.set_crash({"traceback": "t"})
     before = board.snapshot()
     base = board.row_base(1)
-    for word in range(scoreboard.STRIDE):
+    for word in range(layout.STRIDE):
         board.words[base + word] = FULL
     after = board.snapshot()
     assert all(word == FULL for word in after.row(1))
     for slot in (-1, 0, 2):
         assert after.row(slot) == before.row(slot)
-    assert after.words[: scoreboard.HEADER] == before.words[: scoreboard.HEADER]
+    assert after.words[: layout.HEADER] == before.words[: layout.HEADER]
     assert (after.description, after.crash) == (DESCRIPTION, {"traceback": "t"})
 
 
 def test_the_parts_of_a_row_do_not_overlap():
     """Facts, text, histogram and counters follow one another and fill whole cache lines."""
-    assert scoreboard.LATENCY_MAX < scoreboard.TEXT
-    assert scoreboard.TEXT + scoreboard.TEXT_SIZE // WORD <= scoreboard.HISTOGRAM
-    assert scoreboard.HISTOGRAM + scoreboard.BUCKETS <= scoreboard.COUNTERS
-    assert scoreboard.COUNTERS + scoreboard.MAX_COUNTERS <= scoreboard.STRIDE
-    assert scoreboard.STRIDE * WORD % 64 == 0
+    assert layout.LATENCY_MAX < layout.TEXT
+    assert layout.TEXT + layout.TEXT_SIZE // WORD <= layout.HISTOGRAM
+    assert layout.HISTOGRAM + layout.BUCKETS <= layout.COUNTERS
+    assert layout.COUNTERS + layout.MAX_COUNTERS <= layout.STRIDE
+    assert layout.STRIDE * WORD % 64 == 0
 
 
 def test_the_last_row_ends_the_file(board, tmp_path):
     """The file is as long as its rows need."""
-    end = (board.row_base(SLOTS - 1) + scoreboard.STRIDE) * WORD
-    assert (tmp_path / "scoreboard").stat().st_size == end == scoreboard.file_size(SLOTS)
+    end = (board.row_base(SLOTS - 1) + layout.STRIDE) * WORD
+    assert (tmp_path / "scoreboard").stat().st_size == end == layout.file_size(SLOTS)
 
 
 @given(st.integers(1, 1_000_000_000))
@@ -81,25 +86,25 @@ def test_the_last_row_ends_the_file(board, tmp_path):
 @example(1_000_000_000)
 def test_a_latency_falls_into_its_bucket(microseconds):
     """From 1 us to 1000 s the bucket's bounds hold the latency."""
-    lower, upper = scoreboard.bucket_bounds(scoreboard.bucket_of(microseconds * 1000))
+    lower, upper = layout.bucket_bounds(layout.bucket_of(microseconds * 1000))
     assert lower <= microseconds * 1000 < upper
 
 
 @given(st.integers(1, 1_000_000_000))
 def test_a_latency_is_told_with_little_error(microseconds):
     """From 1 us to 1000 s what a reader makes of the histogram errs by 12.5 % at most."""
-    histogram = [0] * scoreboard.BUCKETS
-    histogram[scoreboard.bucket_of(microseconds * 1000)] = 1
-    told = stats.percentile(histogram, 0.5) * 1e6
+    histogram = [0] * layout.BUCKETS
+    histogram[layout.bucket_of(microseconds * 1000)] = 1
+    told = picture.percentile(histogram, 0.5) * 1e6
     assert abs(told - microseconds) <= 0.125 * microseconds * (1 + 1e-9)
 
 
 def test_buckets_leave_no_gap():
     """Each bucket begins where the one before ends; what is longer than all falls into the last."""
-    bounds = [scoreboard.bucket_bounds(bucket) for bucket in range(scoreboard.BUCKETS)]
+    bounds = [layout.bucket_bounds(bucket) for bucket in range(layout.BUCKETS)]
     assert bounds[0][0] == 0
     assert all(upper == lower for (_, upper), (lower, _) in itertools.pairwise(bounds))
-    assert scoreboard.bucket_of(2**60) == scoreboard.BUCKETS - 1
+    assert layout.bucket_of(2**60) == layout.BUCKETS - 1
 
 
 @pytest.mark.parametrize("state", State)
@@ -119,7 +124,7 @@ def test_state_and_instant_share_a_word(board, state):
 @pytest.mark.parametrize("state", State)
 def test_a_state_word_is_unpacked(state, since):
     """The low bits are the state, the others the instant."""
-    assert scoreboard.unpack_state(since | state) == (state, since)
+    assert layout.unpack_state(since | state) == (state, since)
 
 
 def test_the_master_notes_begin_and_end_of_a_slot(board):
@@ -139,9 +144,9 @@ def test_the_master_notes_begin_and_end_of_a_slot(board):
 def test_readiness_of_the_server_has_an_instant(board):
     """Only running means ready."""
     board.set_server_state(ServerState.STOPPING)
-    assert board.words[scoreboard.H_READY_AT] == 0
+    assert board.words[layout.H_READY_AT] == 0
     board.set_server_state(ServerState.RUNNING)
-    assert board.words[scoreboard.H_READY_AT] > 0
+    assert board.words[layout.H_READY_AT] > 0
 
 
 @pytest.mark.parametrize(
@@ -149,7 +154,7 @@ def test_readiness_of_the_server_has_an_instant(board):
     [
         (b"", "truncated"),
         (b"prefork\0", "truncated"),
-        (bytes(scoreboard.HEADER * WORD), "not a scoreboard"),
+        (bytes(layout.HEADER * WORD), "not a scoreboard"),
         (b"#!/bin/sh\n" * 1000, "not a scoreboard"),
     ],
 )
@@ -162,20 +167,20 @@ def test_a_foreign_file_is_refused(data, reason):
 @pytest.mark.parametrize(
     ("word", "value", "reason"),
     [
-        (scoreboard.H_MAGIC, 0, "not a scoreboard"),
+        (layout.H_MAGIC, 0, "not a scoreboard"),
         (
-            scoreboard.H_VERSION,
-            scoreboard.VERSION + 1,
+            layout.H_VERSION,
+            layout.VERSION + 1,
             "of version 2; this program reads version 1",
         ),
-        (scoreboard.H_VERSION, 0, "of version 0"),
-        (scoreboard.H_SIZE, FULL, "truncated"),
-        (scoreboard.H_SIZE, 0, "truncated"),
-        (scoreboard.H_SLOTS, SLOTS + 1, "truncated"),
-        (scoreboard.H_SLOTS, FULL, "truncated"),
-        (scoreboard.H_DESCRIPTION, 0, "damaged"),
-        (scoreboard.H_DESCRIPTION, 5, "damaged"),
-        (scoreboard.H_DESCRIPTION, FULL, "damaged"),
+        (layout.H_VERSION, 0, "of version 0"),
+        (layout.H_SIZE, FULL, "truncated"),
+        (layout.H_SIZE, 0, "truncated"),
+        (layout.H_SLOTS, SLOTS + 1, "truncated"),
+        (layout.H_SLOTS, FULL, "truncated"),
+        (layout.H_DESCRIPTION, 0, "damaged"),
+        (layout.H_DESCRIPTION, 5, "damaged"),
+        (layout.H_DESCRIPTION, FULL, "damaged"),
     ],
 )
 def test_a_scoreboard_that_is_not_ours_is_refused(image, word, value, reason):
@@ -198,7 +203,7 @@ def test_a_cut_scoreboard_is_refused(image, data):
 def test_a_crash_that_is_being_written_is_left_out(image, length):
     """A half written crash record costs the reader nothing else."""
     words = memoryview(bytearray(image)).cast("Q")
-    words[scoreboard.H_CRASH] = length
+    words[layout.H_CRASH] = length
     snapshot = Snapshot(words.tobytes())
     assert (snapshot.crash, snapshot.description) == (None, DESCRIPTION)
 
@@ -208,9 +213,9 @@ def test_readers_see_nothing_before_it_is_described(tmp_path):
     path = tmp_path / "scoreboard"
     made = Scoreboard(path, 1, generation=1, started_at=0)
     with pytest.raises(FileNotFoundError):
-        scoreboard.read(path)
+        reader.read(path)
     made.publish(DESCRIPTION)
-    assert scoreboard.read(path).description == DESCRIPTION
+    assert reader.read(path).description == DESCRIPTION
     made.close()
 
 
@@ -232,13 +237,13 @@ def test_a_reader_copies_and_cannot_write(board, tmp_path):
     """A read disturbs nothing, and later writes do not reach the copy."""
     path = tmp_path / "scoreboard"
     before = path.read_bytes()
-    snapshot = scoreboard.read(path)
-    board.words[board.row_base(0) + scoreboard.REQUESTS] = 7
-    assert snapshot.row(0)[scoreboard.REQUESTS] == 0
-    assert scoreboard.read(path).row(0)[scoreboard.REQUESTS] == 7
+    snapshot = reader.read(path)
+    board.words[board.row_base(0) + layout.REQUESTS] = 7
+    assert snapshot.row(0)[layout.REQUESTS] == 0
+    assert reader.read(path).row(0)[layout.REQUESTS] == 7
     with pytest.raises(TypeError):
-        snapshot.words[scoreboard.H_STATE] = 1
-    board.words[board.row_base(0) + scoreboard.REQUESTS] = 0
+        snapshot.words[layout.H_STATE] = 1
+    board.words[board.row_base(0) + layout.REQUESTS] = 0
     assert path.read_bytes() == before
 
 
@@ -267,16 +272,16 @@ def test_a_crash_record_is_kept_and_forgotten(board):
     [
         (b"", ""),
         (b"GET /", "GET /"),
-        (b"x" * scoreboard.TEXT_SIZE, "x" * scoreboard.TEXT_SIZE),
+        (b"x" * layout.TEXT_SIZE, "x" * layout.TEXT_SIZE),
         (b"caf\xc3", "caf\N{REPLACEMENT CHARACTER}"),
     ],
 )
 def test_a_row_names_its_request(data, text):
     """The text ends at its first NUL or at its place's end; a cut letter is shown as such."""
-    row = memoryview(bytearray(scoreboard.STRIDE * WORD))
-    start = scoreboard.TEXT * WORD
+    row = memoryview(bytearray(layout.STRIDE * WORD))
+    start = layout.TEXT * WORD
     row[start : start + len(data)] = data
-    assert scoreboard.text_of(row.cast("Q")) == text
+    assert layout.text_of(row.cast("Q")) == text
 
 
 def test_a_counter_adds_in_its_own_row(board):
@@ -284,11 +289,11 @@ def test_a_counter_adds_in_its_own_row(board):
     row = Row()
     row.words, row.base = board.words, board.row_base(1)
     before = board.snapshot()
-    counter = Counter(row, scoreboard.COUNTERS)
+    counter = Counter(row, layout.COUNTERS)
     counter.add()
     counter.add(41)
     after = board.snapshot()
-    assert after.row(1)[scoreboard.COUNTERS] == 42
+    assert after.row(1)[layout.COUNTERS] == 42
     assert sum(after.words) - sum(before.words) == 42
 
 
@@ -324,11 +329,11 @@ def test_locks_nest(lock):
     inner.renew()
     noted = []
     with lock:
-        noted.append(row.words[scoreboard.LOCK])
+        noted.append(row.words[layout.LOCK])
         with inner:
-            noted.append(row.words[scoreboard.LOCK])
-        noted.append(row.words[scoreboard.LOCK])
-    noted.append(row.words[scoreboard.LOCK])
+            noted.append(row.words[layout.LOCK])
+        noted.append(row.words[layout.LOCK])
+    noted.append(row.words[layout.LOCK])
     inner.close()
     assert noted == [5, 6, 5, 0]
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor import signals
 from supervisor.errors import Stop
-from supervisor.signals import TABLE, Action, SignalRecorder
-from tests.harness import DEADLINE
+from supervisor.system import signals
+from supervisor.system.signals import TABLE, Action, SignalRecorder
+from tests.support.harness import DEADLINE
 
 # The tests install handlers, SIGALRM's too: the time limit must not rest on it.
 pytestmark = pytest.mark.timeout(method="thread")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from supervisor.master import BackOff
+from supervisor.master.master import BackOff
 from tests.benchmarks.soak_clients import Failure
 from tests.benchmarks.soak_verdict import (
     GROWTH,

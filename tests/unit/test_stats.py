@@ -11,11 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor import scoreboard as board
-from supervisor import stats, table
-from supervisor.config import Address
-from supervisor.scoreboard import Scoreboard, ServerState, State, bucket_bounds, bucket_of
-from tests.harness import DEADLINE
+from supervisor.config.address import Address
+from supervisor.scoreboard import layout
+from supervisor.scoreboard.layout import ServerState, State, bucket_bounds, bucket_of
+from supervisor.scoreboard.writer import Scoreboard
+from supervisor.system import clock
+from supervisor.views import picture, table
+from tests.support.harness import DEADLINE
 
 SECOND = 1_000_000_000  # ns
 CRASH = {
@@ -41,7 +43,7 @@ DESCRIPTION = {
         },
         {"name": "echo", "type": "tcp", "children": 2, "backlog": 64, "listen": []},
     ],
-    "counters": {"counters.requests": board.REQUESTS, "cache.hits": board.COUNTERS},
+    "counters": {"counters.requests": layout.REQUESTS, "cache.hits": layout.COUNTERS},
     "locks": ["cache.write"],
 }
 
@@ -50,17 +52,17 @@ def write(made, slot, state, latencies=(), **facts):
     """Write a row: its state, the latencies (us) that it served, and words by name."""
     base = made.row_base(slot)
     made.begin_slot(slot)
-    made.words[base + board.STATE] = state
+    made.words[base + layout.STATE] = state
     for latency in latencies:
-        made.words[base + board.HISTOGRAM + bucket_of(latency * 1000)] += 1
+        made.words[base + layout.HISTOGRAM + bucket_of(latency * 1000)] += 1
     for name, value in facts.items():
-        made.words[base + getattr(board, name)] = value
+        made.words[base + getattr(layout, name)] = value
 
 
 @pytest.fixture
 def snapshot(tmp_path):
     """Four slots in two sections: one idle and alive, one busy, one dead, one starting."""
-    made = Scoreboard(tmp_path / "scoreboard", 4, generation=3, started_at=board.wall_clock())
+    made = Scoreboard(tmp_path / "scoreboard", 4, generation=3, started_at=clock.wall_clock())
     made.publish(DESCRIPTION)
     made.set_server_state(ServerState.RUNNING)
     made.set_crash(CRASH)
@@ -87,7 +89,7 @@ def snapshot(tmp_path):
 
 def test_the_picture_is_that_of_the_words(snapshot):
     """Server, totals, counters and the last crash are what the scoreboard says."""
-    facts = stats.picture(snapshot)
+    facts = picture.picture(snapshot)
     assert facts["name"] == "shop"
     assert (facts["pid"], facts["state"], facts["generation"]) == (os.getpid(), "running", 3)
     assert facts["totals"] == {"requests": 108, "errors": 2, "active": 1, "busy_seconds": 3.0}
@@ -98,7 +100,7 @@ def test_the_picture_is_that_of_the_words(snapshot):
 
 def test_a_section_sums_its_slots(snapshot):
     """A section's figures are those of its children, also of those that are dead."""
-    web, echo = stats.picture(snapshot)["workers"]
+    web, echo = picture.picture(snapshot)["workers"]
     assert web | {"latency": None} == {
         "name": "web",
         "type": "http",
@@ -118,7 +120,7 @@ def test_a_section_sums_its_slots(snapshot):
 
 def test_living_children_are_shown(snapshot):
     """Each living child has its row, with what the kernel says of it; a dead one has none."""
-    children = stats.picture(snapshot, with_pss=True)["children"]
+    children = picture.picture(snapshot, with_pss=True)["children"]
     shown = [(one["slot"], one["worker"], one["state"]) for one in children]
     assert shown == [(0, "web", "idle"), (1, "web", "busy"), (3, "echo", "starting")]
     own = children[0]
@@ -131,7 +133,7 @@ def test_living_children_are_shown(snapshot):
 
 def test_the_names_are_the_contract(snapshot):
     """Scripts find the fields by these names."""
-    facts = stats.picture(snapshot)
+    facts = picture.picture(snapshot)
     assert list(facts) == [
         *("name", "pid", "state", "generation", "started_at", "uptime"),
         *("totals", "workers", "children", "counters", "last_crash"),
@@ -148,7 +150,7 @@ def test_the_names_are_the_contract(snapshot):
 
 def test_status_counts_the_ready(snapshot):
     """A child that is dead, or not ready yet, is not counted as ready."""
-    facts = stats.status(snapshot)
+    facts = picture.status(snapshot)
     assert list(facts) == [
         *("running", "pid", "state", "generation", "uptime", "children", "ready_children")
     ]
@@ -170,7 +172,7 @@ def test_the_state_of_the_server_is_told(tmp_path, state, name):
     made.set_server_state(state)
     snapshot = made.snapshot()
     made.close()
-    assert stats.picture(snapshot)["state"] == stats.status(snapshot)["state"] == name
+    assert picture.picture(snapshot)["state"] == picture.status(snapshot)["state"] == name
 
 
 @given(
@@ -179,17 +181,17 @@ def test_the_state_of_the_server_is_told(tmp_path, state, name):
 )
 def test_a_percentile_is_in_the_bucket_of_the_true_one(latencies, percent):
     """The reported latency lies in the bucket of the one that sorting all of them finds."""
-    histogram = [0] * board.BUCKETS
+    histogram = [0] * layout.BUCKETS
     for latency in latencies:
         histogram[bucket_of(latency * 1000)] += 1
     rank = math.ceil(Fraction(percent, 100) * len(latencies))
     lower, upper = bucket_bounds(bucket_of(sorted(latencies)[rank - 1] * 1000))
-    assert lower <= stats.percentile(histogram, percent / 100) * 1e9 <= upper
+    assert lower <= picture.percentile(histogram, percent / 100) * 1e9 <= upper
 
 
 def test_without_requests_a_percentile_is_zero():
     """Nothing was served, nothing took time."""
-    assert stats.percentile([0] * board.BUCKETS, 0.99) == 0.0
+    assert picture.percentile([0] * layout.BUCKETS, 0.99) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -216,7 +218,7 @@ def test_rows_are_aligned(rows, expected):
 
 def test_the_table_says_it_all(snapshot):
     """The table has a headline, both kinds of rows in columns, the counters and the crash."""
-    lines = table.table(stats.picture(snapshot)).splitlines()
+    lines = table.table(picture.picture(snapshot)).splitlines()
     assert lines[0].startswith(f"shop  pid {os.getpid()}  running  generation 3  up 0:00:0")
     assert lines[0].endswith("  requests 108  errors 2  active 1")
     head = lines[1]
@@ -247,7 +249,7 @@ def test_the_table_says_it_all(snapshot):
 )
 def test_an_uptime_is_written_for_people(snapshot, seconds, text):
     """Hours, minutes and seconds, and days when there are any."""
-    assert f"  {text}  " in table.table(stats.picture(snapshot) | {"uptime": seconds})
+    assert f"  {text}  " in table.table(picture.picture(snapshot) | {"uptime": seconds})
 
 
 def leave_waiting(host, port):
@@ -263,12 +265,12 @@ def test_waiting_connections_are_counted(closing, host):
     family, near = (socket.AF_INET6, "::1") if ":" in host else (socket.AF_INET, "127.0.0.1")
     listener = closing.enter_context(socket.create_server((host, 0), family=family, backlog=64))
     address = Address("tcp", host=host, port=listener.getsockname()[1])
-    assert stats.queued(address, os.getpid()) == 0
+    assert picture.queued(address, os.getpid()) == 0
     for _ in range(17):
         leave_waiting(near, address.port)
-    assert stats.queued(address, os.getpid()) == 17
+    assert picture.queued(address, os.getpid()) == 17
     closing.enter_context(listener.accept()[0])
-    assert stats.queued(address, os.getpid()) == 16
+    assert picture.queued(address, os.getpid()) == 16
 
 
 def test_waiting_datagrams_are_counted_in_bytes(closing):
@@ -276,11 +278,11 @@ def test_waiting_datagrams_are_counted_in_bytes(closing):
     listener = closing.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
     listener.bind(("127.0.0.1", 0))
     address = Address("udp", host="127.0.0.1", port=listener.getsockname()[1])
-    assert stats.queued(address, os.getpid()) == 0
+    assert picture.queued(address, os.getpid()) == 0
     sender = closing.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
     sender.sendto(b"hello", listener.getsockname())
     assert select.select([listener], [], [], DEADLINE)[0]
-    assert stats.queued(address, os.getpid()) >= 5
+    assert picture.queued(address, os.getpid()) >= 5
 
 
 def test_what_the_kernel_does_not_tell_is_none(closing):
@@ -288,6 +290,6 @@ def test_what_the_kernel_does_not_tell_is_none(closing):
     bound = closing.enter_context(socket.socket())
     bound.bind(("127.0.0.1", 0))
     silent = Address("tcp", host="127.0.0.1", port=bound.getsockname()[1])
-    assert stats.queued(Address("unix", path="/run/x"), os.getpid()) is None
-    assert stats.queued(silent, os.getpid()) is None
-    assert stats.queued(silent, 2**22 + 1) is None
+    assert picture.queued(Address("unix", path="/run/x"), os.getpid()) is None
+    assert picture.queued(silent, os.getpid()) is None
+    assert picture.queued(silent, 2**22 + 1) is None

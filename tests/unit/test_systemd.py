@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from supervisor.systemd import take_inherited
+from supervisor.system.notify import take_inherited
 
 OURS = str(os.getpid())
 

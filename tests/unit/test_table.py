@@ -2,7 +2,7 @@
 
 import re
 
-from supervisor import table
+from supervisor.views import table
 
 CHILD = {
     "worker": "web", "slot": 0, "pid": 7, "state": "busy", "requests": 1, "errors": 0, "active": 1,

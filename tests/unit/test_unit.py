@@ -5,7 +5,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from supervisor import config, unit
+from supervisor.cli import unit
+from supervisor.config.load import load
 
 SOURCES = Path(__file__).parents[2]
 COMMAND = Path("/opt/supervisor/.venv/bin/supervisor")
@@ -15,7 +16,7 @@ def read(tmp_path, text):
     """Return a configuration given as text."""
     file = tmp_path / "web.toml"
     file.write_text(text)
-    loaded, problems = config.load(file)
+    loaded, problems = load(file)
     problems.raise_if_any()
     return loaded
 
@@ -38,7 +39,7 @@ def sockets(loaded):
 
 def test_the_shipped_units_are_what_the_command_prints():
     """conf/systemd is for conf/supervisor.toml at /etc/supervisor, the program in /opt."""
-    loaded, _ = config.load(SOURCES / "conf/supervisor.toml")
+    loaded, _ = load(SOURCES / "conf/supervisor.toml")
     master = msgspec.structs.replace(loaded.master, working_directory="/opt/supervisor")
     loaded = msgspec.structs.replace(loaded, file="/etc/supervisor/supervisor.toml", master=master)
     folder = SOURCES / "conf/systemd"

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from supervisor import process
+from supervisor.system import process
 from tests.benchmarks.peers import machine, plan
 from tests.benchmarks.peers.contenders import CONTENDERS, ENVIRONMENT, missing
 from tests.benchmarks.peers.plan import Case, Step

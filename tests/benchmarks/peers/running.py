@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from string import Template
 
-from supervisor import process
+from supervisor.system import process
 from tests.benchmarks.peers.contenders import Contender
 from tests.benchmarks.peers.tree import children, tree
 from tests.benchmarks.servers import Server, ServerDied

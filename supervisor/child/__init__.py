@@ -1,0 +1,1 @@
+"""A child: what user code sees of it, and its life."""

@@ -1,0 +1,217 @@
+"""From the names in a Config to the classes behind them. A new built-in type is one line here."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from supervisor.child.module import Module
+from supervisor.child.names import describe, import_module, load_object
+from supervisor.child.shared import Server, Shared
+from supervisor.child.worker import Worker
+from supervisor.config.decode import Problems, decode, unknown
+from supervisor.config.schema import COMMON_KEYS, Config, ModuleSection, Options, Section
+from supervisor.errors import Exit, NameProblem, StartError, Stop
+from supervisor.system.cgroup import available_cpus
+from supervisor.system.listeners import owner_ids
+from supervisor.system.resources import Resources
+
+WORKERS: Final = {
+    "tcp": "supervisor.workers.tcp:Tcp",
+    "udp": "supervisor.workers.udp:Udp",
+    "http": "supervisor.workers.http:Http",
+    "exec": "supervisor.workers.exec:Exec",
+    "task": "supervisor.workers.task:Task",
+    "status": "supervisor.workers.status:Status",
+    "wsgi": "supervisor.workers.wsgi:Wsgi",
+    "asgi": "supervisor.workers.asgi:Asgi",
+    "rsgi": "supervisor.workers.rsgi:Rsgi",
+}
+
+
+MODULES: Final = {
+    "counters": "supervisor.modules.counters:Counters",
+    "cache": "supervisor.modules.cache:Cache",
+    "limits": "supervisor.modules.limits:Limits",
+    "affinity": "supervisor.modules.affinity:Affinity",
+}
+
+
+class LoadedSection(NamedTuple):
+    """A worker section ready to be forked: `worker` is the instance that the children inherit."""
+
+    section: Section
+    children: int
+    worker: Worker
+
+
+class LoadedModule(NamedTuple):
+    """A module's class and options; each generation makes an instance."""
+
+    name: str
+    kind: type[Module]
+    options: Options
+
+
+class Loaded(NamedTuple):
+    """All user code of a server, imported."""
+
+    sections: tuple[LoadedSection, ...]
+    modules: tuple[LoadedModule, ...]
+    shared: Shared
+
+
+def check_built_in(config: Config, problems: Problems) -> None:
+    """Add every problem that can be seen without running user code."""
+    for section in config.workers:
+        if section.common.type and not _is_user_type(section.common.type):
+            _worker_class(section, problems)
+    for module in config.modules:
+        if not _is_user_type(module.type):
+            _module_class(module, problems)
+
+
+def load(config: Config, problems: Problems) -> Loaded:
+    """Import `preload` and the workers' and modules' code, in that order, in the master.
+
+    Problems are added: status 78 for a name that does not exist, 76 where user code raised. Stop
+    passes.
+    """
+    sys.path.insert(0, str(Path.cwd()))
+    shared = Shared()
+    for index, name in enumerate(config.master.preload):
+        _attempt(f"master.preload[{index}]", problems, import_module, name)
+    sections = [_load_section(section, config, shared, problems) for section in config.workers]
+    modules = [_module_class(module, problems) for module in config.modules]
+    shared.keep_declared()
+    return Loaded(
+        tuple(section for section in sections if section),
+        tuple(module for module in modules if module),
+        shared,
+    )
+
+
+def _load_section(
+    section: Section, config: Config, shared: Shared, problems: Problems
+) -> LoadedSection | None:
+    found = _worker_class(section, problems)
+    if found is None:
+        return None
+    kind, options = found
+    path = f"workers.{section.name}"
+    worker = _attempt(path, problems, kind, options)
+    if worker is None:
+        return None
+    worker.server = Server(section.name, config.name, 0, shared, Resources(), dict)
+    worker.section = section
+    _attempt(path, problems, worker.preload)
+    count = section.common.children
+    return LoadedSection(section, available_cpus() if count == "auto" else count, worker)
+
+
+def _worker_class(section: Section, problems: Problems) -> tuple[type[Worker], Options] | None:
+    path = f"workers.{section.name}"
+    kind = _class(section.common.type, WORKERS, Worker, path, problems)
+    if kind is None:
+        return None
+    options = decode(kind.Options, section.options, path, problems, near=COMMON_KEYS)
+    for listen in section.listen:
+        if listen.address.scheme not in kind.schemes:
+            known = ", ".join(f"{scheme}://" for scheme in sorted(kind.schemes)) or "nothing"
+            problems.add(
+                f"{path}.listen",
+                f"{listen.address}: type {section.common.type!r} listens on {known}",
+            )
+        _check_owner(listen.owner, f"{path}.listen", problems)
+    if kind.needs_listener and not section.has_listen:
+        problems.add(f"{path}.listen", "missing: this type needs at least one address")
+    return None if options is None else (kind, options)
+
+
+def _check_owner(owner: str, path: str, problems: Problems) -> None:
+    try:
+        owner_ids(owner)
+    except LookupError as error:
+        problems.add(path, f"owner {owner!r}: {error.args[0]}")
+
+
+def _module_class(module: ModuleSection, problems: Problems) -> LoadedModule | None:
+    path = f"modules.{module.name}"
+    kind = _class(module.type, MODULES, Module, path, problems)
+    options = None if kind is None else decode(kind.Options, module.options, path, problems)
+    return None if kind is None or options is None else LoadedModule(module.name, kind, options)
+
+
+def _class(
+    name: str,
+    known: Mapping[str, str],
+    base: type[Worker] | type[Module],
+    path: str,
+    problems: Problems,
+) -> Any | None:
+    """The class behind a type name: built in, or `package.module:Class`."""
+    if not name:
+        return None
+    if not _is_user_type(name) and name not in known:
+        names = ", ".join(known)
+        problems.add(
+            f"{path}.type",
+            f"{name!r}: {unknown(name, known, 'type')}; known: {names}, or package.module:Class",
+        )
+        return None
+    kind = _attempt(f"{path}.type", problems, load_object, known.get(name, name))
+    if kind is None:
+        return None
+    if not (isinstance(kind, type) and issubclass(kind, base)):
+        problems.add(f"{path}.type", f"{name!r} is not a subclass of supervisor.{base.__name__}")
+        return None
+    for package, extra in kind.needs.items():
+        if importlib.util.find_spec(package) is None:
+            install = f"pip install 'prefork-supervisor[{extra}]'"
+            problems.add(f"{path}.type", f"{name!r} needs {package}; install it with: {install}")
+            return None
+    return kind
+
+
+def _is_user_type(name: str) -> bool:
+    return ":" in name
+
+
+def _attempt(path: str, problems: Problems, function: Any, *arguments: Any) -> Any:
+    """Call user code; an exception becomes a problem at `path`, and None is returned."""
+    try:
+        return function(*arguments)
+    except NameProblem as error:
+        problems.add(f"{path}.{error.key}" if error.key else path, str(error))
+    except StartError as error:
+        problems.add(path, str(error), Exit.START_FAILED)
+    except (Stop, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        problems.add(path, describe(error), Exit.START_FAILED)
+    return None
+
+
+def describe_options(kind: type[msgspec.Struct]) -> list[tuple[str, str, str]]:
+    """(key, type, default) of each option; the default is "" where the key is required."""
+    rows = []
+    for field in msgspec.structs.fields(kind):
+        if field.required:
+            default = ""
+        elif field.default_factory is not msgspec.NODEFAULT:
+            default = repr(field.default_factory())
+        else:
+            default = repr(field.default)
+        rows.append((field.encode_name, _type_name(field.type), default))
+    return rows
+
+
+def _type_name(kind: Any) -> str:
+    if isinstance(kind, type) and not getattr(kind, "__args__", ()):
+        return kind.__name__
+    return str(kind).replace("typing.", "").replace("supervisor.config.", "")

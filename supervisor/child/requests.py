@@ -1,0 +1,225 @@
+"""The requests that a child has in hand: what its row says of them, and their deadlines.
+
+On the path of every request, so plain: stores into the row, two readings of the clock, no system
+call without a deadline.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import nullcontext
+from time import monotonic_ns
+from typing import Final
+
+from supervisor.errors import Stop
+from supervisor.scoreboard.layout import (
+    ACTIVE,
+    BUSY,
+    BUSY_SINCE,
+    ERRORS,
+    HISTOGRAM,
+    LATENCY_MAX,
+    LATENCY_SUM,
+    REQUESTS,
+    STATE,
+    TEXT,
+    TEXT_SIZE,
+    State,
+    bucket_of,
+)
+from supervisor.system import signals
+
+_IDLE: Final = int(State.IDLE)
+_BUSY: Final = int(State.BUSY)
+
+
+class Requests:
+    """One of each child. `row` is its row of the scoreboard, `timeout` the request deadline in
+    s, 0 = none.
+    """
+
+    def __init__(self, row: memoryview, timeout: float) -> None:
+        self.active = 0
+        self.lock: threading.RLock | None = None
+        self._row = row
+        # What the row says, again: to read a word back costs as much as to write it.
+        self._ended = self._busy = self._busy_since = self._spent = self._longest = 0
+        self._timeout = timeout
+        self._stop_by: float | None = None  # monotonic s
+        self._stopping = 0  # the word STATE, from the order to stop on
+        self._timed: dict[Request | Burst | Step, None] = {}  # with a deadline, oldest first
+
+    @property
+    def has_deadline(self) -> bool:
+        """True where a request may take too long."""
+        return self._timeout > 0
+
+    def serve_from_threads(self, count: int) -> None:
+        """Let requests begin and end in so many other threads than the main one."""
+        # One thread is alone with the row; the timer it shares with the main thread.
+        if count > 1 or self._timeout:
+            self.lock = threading.RLock()
+
+    def stop_by(self, instant: float) -> None:
+        """The child was told to stop: from now on it is `stopping`, at `instant` (monotonic s)
+        late.
+        """
+        with self.lock or nullcontext():
+            self._stop_by = instant
+            self._row[STATE] = self._stopping = monotonic_ns() & ~7 | State.STOPPING
+            self.arm()
+
+    def begin(self, request: Request | Burst, now: int) -> None:
+        """Take it in hand at `now` (monotonic ns)."""
+        row = self._row
+        row[ACTIVE] = self.active = active = self.active + 1
+        if active == 1:
+            row[BUSY_SINCE] = self._busy_since = now
+            row[STATE] = self._stopping or now & ~7 | _BUSY
+        if self._timeout and request.timed:
+            self.time(request)
+
+    def let_go(self, request: Request | Burst, now: int) -> None:
+        """It is no longer in hand."""
+        row = self._row
+        row[ACTIVE] = self.active = active = self.active - 1
+        if not active:
+            row[BUSY] = self._busy = self._busy + now - self._busy_since
+            row[STATE] = self._stopping or now & ~7 | _IDLE
+        if self._timeout and request.timed:
+            self.end_time(request)
+
+    def time(self, timed: Request | Burst | Step) -> None:
+        """Give it the deadline, counted from when it began, which is now."""
+        self._timed[timed] = None
+        if len(self._timed) == 1:
+            signals.set_timer(self._timeout)
+            if self._stop_by is not None:
+                self.arm()
+
+    def end_time(self, timed: Request | Burst | Step) -> None:
+        """It has ended in time."""
+        del self._timed[timed]
+        self.arm()
+
+    def account(self, elapsed: int | None, failed: bool) -> None:
+        """Count one that took `elapsed` ns; None where the duration says nothing (a WebSocket)."""
+        row = self._row
+        row[REQUESTS] = self._ended = self._ended + 1
+        if failed:
+            row[ERRORS] += 1
+        if elapsed is not None:
+            row[LATENCY_SUM] = self._spent = self._spent + elapsed
+            row[HISTOGRAM + bucket_of(elapsed)] += 1
+            if elapsed > self._longest:
+                row[LATENCY_MAX] = self._longest = elapsed
+
+    def arm(self) -> None:
+        """Set the timer to the nearest deadline: of the oldest request, or of the stop."""
+        while True:
+            stop_by = self._stop_by
+            signals.set_timer(self._left(stop_by))
+            if self._stop_by is stop_by:
+                return  # else the order to stop came in between, and its deadline was overwritten
+
+    def _left(self, stop_by: float | None) -> float:
+        """Seconds to the nearest deadline, 0 = there is none."""
+        deadlines = [] if stop_by is None else [stop_by]
+        if self._timed:
+            deadlines.append(next(iter(self._timed)).begun / 1e9 + self._timeout)
+        return max(1e-6, min(deadlines) - monotonic_ns() / 1e9) if deadlines else 0.0
+
+    def name(self, text: str) -> None:
+        """Note the request in hand for statistics and crash reports."""
+        data = text.encode("utf-8", "replace")[:TEXT_SIZE].ljust(TEXT_SIZE, b"\0")
+        self._row[TEXT : TEXT + TEXT_SIZE // 8] = memoryview(data).cast("Q")
+
+
+class Request:
+    """One request in hand, as a context. An exception that leaves it counts as an error of it."""
+
+    __slots__ = ("_failed", "_name", "_requests", "begun", "timed")
+
+    def __init__(self, requests: Requests, name: str = "", timed: bool = True) -> None:
+        self._requests = requests
+        self._name = name
+        self._failed = False
+        self.timed = timed
+        self.begun = 0  # monotonic ns
+
+    def fail(self) -> None:
+        """Count it as an error, though no exception leaves it."""
+        self._failed = True
+
+    def __enter__(self) -> Request:
+        requests = self._requests
+        if self._name:
+            requests.name(self._name)
+        self.begun = now = monotonic_ns()
+        if requests.lock is None:
+            requests.begin(self, now)
+        else:
+            with requests.lock:
+                requests.begin(self, now)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, _error: object, _trace: object) -> None:
+        requests = self._requests
+        now = monotonic_ns()
+        failed = self._failed or (kind is not None and not issubclass(kind, Stop))
+        elapsed = now - self.begun if self.timed else None
+        if requests.lock is None:
+            requests.let_go(self, now)
+            requests.account(elapsed, failed)
+        else:
+            with requests.lock:
+                requests.let_go(self, now)
+                requests.account(elapsed, failed)
+        if self._name:
+            requests.name("")
+
+
+class Burst:
+    """Requests one after another, as a context: the child is busy from the first to the last."""
+
+    __slots__ = ("_requests", "begun", "timed")
+
+    def __init__(self, requests: Requests) -> None:
+        self._requests = requests
+        self.timed = True
+        self.begun = 0  # monotonic ns, of the one in hand
+
+    def __enter__(self) -> Burst:
+        self.begun = now = monotonic_ns()
+        self._requests.begin(self, now)
+        return self
+
+    def done(self, failed: bool) -> None:
+        """The one in hand is answered, or has failed; what follows is the next."""
+        requests, begun = self._requests, self.begun
+        self.begun = now = monotonic_ns()
+        requests.account(now - begun, failed)
+        if requests.has_deadline:
+            requests.arm()
+
+    def __exit__(self, *_: object) -> None:
+        self._requests.let_go(self, monotonic_ns())
+
+
+class Step:
+    """What is done between two waits of a request that has no deadline itself, as a context: this
+    has one. For a child that serves from its main thread.
+    """
+
+    __slots__ = ("_requests", "begun")
+
+    def __init__(self, requests: Requests) -> None:
+        self._requests = requests
+        self.begun = 0  # monotonic ns
+
+    def __enter__(self) -> None:
+        self.begun = monotonic_ns()
+        self._requests.time(self)
+
+    def __exit__(self, *_: object) -> None:
+        self._requests.end_time(self)

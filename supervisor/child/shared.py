@@ -1,0 +1,112 @@
+"""What a server offers to modules and workers before the fork: counters, locks, resources."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from supervisor.errors import StartError
+from supervisor.scoreboard import layout
+from supervisor.scoreboard.lock import Lock
+from supervisor.scoreboard.row import Counter, Row
+from supervisor.system.resources import Resources
+
+if TYPE_CHECKING:
+    pass
+
+
+# Facts that every row has anyway; a counter may stand for one of them.
+_BUILT_IN = {"requests": layout.REQUESTS, "errors": layout.ERRORS}
+
+
+class Shared:
+    """The counters and locks declared before the fork, by full name ("module.name")."""
+
+    def __init__(self) -> None:
+        self.row = Row()
+        self.counters: dict[str, int] = {}  # word of a row
+        self.locks: dict[str, Lock] = {}
+        self.initial: dict[str, int] = {}
+        self._lasting: tuple[int, int] = (0, 0)
+
+    def counter(self, name: str, stands_for: str | None = None) -> Counter:
+        """Declare a counter, or find it again. Raises StartError when there are too many."""
+        if name not in self.counters:
+            if len(self.counters) >= layout.MAX_COUNTERS:
+                raise StartError(f"counter {name!r}: more than {layout.MAX_COUNTERS}")
+            offset = layout.COUNTERS + len(self.counters)
+            self.counters[name] = _BUILT_IN[stands_for] if stands_for else offset
+        return Counter(self.row, self.counters[name])
+
+    def lock(self, name: str) -> Lock:
+        """Declare a lock, or find it again. Raises StartError when there are too many."""
+        if name not in self.locks:
+            if len(self.locks) >= layout.MAX_LOCKS:
+                raise StartError(f"lock {name!r}: more than {layout.MAX_LOCKS}")
+            self.locks[name] = Lock(len(self.locks) + 1, self.row)
+            self.locks[name].renew()
+        return self.locks[name]
+
+    def keep_declared(self) -> None:
+        """What is declared by now (by the workers' preload) lasts for all generations."""
+        self._lasting = len(self.counters), len(self.locks)
+
+    def begin_generation(self) -> None:
+        """Forget what the modules of the last generation declared; every lock is free and new."""
+        counters, locks = self._lasting
+        for lock in list(self.locks.values())[locks:]:
+            lock.close()
+        self.counters = dict(list(self.counters.items())[:counters])
+        self.locks = dict(list(self.locks.items())[:locks])
+        self.initial = {}
+        for lock in self.locks.values():
+            lock.renew()
+
+    def write_initial(self) -> None:
+        """Let the counters begin with the values that `Server.restore` gave."""
+        for name, value in self.initial.items():
+            if name in self.counters:
+                self.row.words[self.row.base + self.counters[name]] = value
+
+
+class Server:
+    """What a module's `init` and a worker's `preload` see of the server. Names are the owner's own.
+
+    `resources` lives as long as the modules do.
+    """
+
+    def __init__(
+        self,
+        owner: str,
+        name: str,
+        generation: int,
+        shared: Shared,
+        resources: Resources,
+        totals: Callable[[], dict[str, int]],
+    ) -> None:
+        self.name = name
+        self.generation = generation
+        self.resources = resources
+        self._owner = owner
+        self._shared = shared
+        self._totals = totals
+
+    def counter(self, name: str, stands_for: str | None = None) -> Counter:
+        """A number that all children add to, shown in the statistics as `OWNER.name`.
+
+        `stands_for` "requests" or "errors" makes it count what is counted anyway. Call it in `init`
+        or `preload`.
+        """
+        return self._shared.counter(f"{self._owner}.{name}", stands_for)
+
+    def lock(self, name: str) -> Lock:
+        """A lock between all children; a crash report names it. Call it in `init` or `preload`."""
+        return self._shared.lock(f"{self._owner}.{name}")
+
+    def restore(self, totals: dict[str, int]) -> None:
+        """Let counters begin with these values, by full name. Call it in `init`."""
+        self._shared.initial.update(totals)
+
+    def totals(self) -> dict[str, int]:
+        """The sum of every counter over all processes, by full name."""
+        return self._totals()

@@ -1,0 +1,1 @@
+"""How a log entry looks, and where it goes."""

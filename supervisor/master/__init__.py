@@ -1,0 +1,1 @@
+"""The master: boot, generations, shutdown, and the verdict on each death."""

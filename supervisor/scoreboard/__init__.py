@@ -1,0 +1,1 @@
+"""Shared memory that the children write and anyone may read."""

@@ -1,0 +1,132 @@
+"""What the service manager is told (sd_notify(3), sd_watchdog_enabled(3)) and what it hands over
+(sd_listen_fds(3)).
+
+Only the master speaks. Its variables leave the environment, so that no child, and no program that a
+child starts, speaks for it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+import time
+from collections.abc import MutableMapping
+from typing import Final
+
+from supervisor.log.entries import log, pairs
+from supervisor.system.signals import SignalRecorder
+
+_FIRST_INHERITED: Final = 3  # sd_listen_fds(3)
+_SEND_TIMEOUT: Final = 2.0  # s: a service manager that is stuck must not stop the master
+
+Inherited = tuple[int, str]  # a descriptor and its name, "" if it has none
+
+
+def take_inherited(environ: MutableMapping[str, str]) -> list[Inherited]:
+    """The descriptors passed to this very process; LISTEN_PID, LISTEN_FDS and LISTEN_FDNAMES go."""
+    values = [environ.pop(key, "") for key in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")]
+    try:
+        pid, count = int(values[0]), int(values[1])
+    except ValueError:
+        return []
+    if pid != os.getpid():
+        return []
+    names = values[2].split(":") if values[2] else []
+    names += [""] * (count - len(names))
+    return [(_FIRST_INHERITED + index, name) for index, name in enumerate(names[:count])]
+
+
+class Notifier:
+    """The way to the service manager; without one, every word is lost and costs nothing.
+
+    With WATCHDOG_USEC the master's waits end at half of that time, to send a sign of life: only
+    the loop sends it, so a master that is stuck is found out.
+    """
+
+    def __init__(self, environ: MutableMapping[str, str]) -> None:
+        self._address = _address(environ.pop("NOTIFY_SOCKET", ""))
+        self._lost = False  # said once: it may be back before the next word
+        self._socket: socket.socket | None = None
+        if self._address:
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self._socket.settimeout(_SEND_TIMEOUT)
+        self._interval = _watchdog_interval(environ) if self._socket else math.inf
+        self._ping_at = time.monotonic() + self._interval
+
+    def descriptors(self) -> tuple[int, ...]:
+        """For a child to close."""
+        return () if self._socket is None else (self._socket.fileno(),)
+
+    def ready(self, status: str) -> None:
+        """Every child is ready."""
+        self._tell("READY=1", f"MAINPID={os.getpid()}", f"STATUS={status}")
+
+    def stopping(self, status: str) -> None:
+        """The server ends, for good."""
+        self._tell("STOPPING=1", f"STATUS={status}")
+
+    def status(self, status: str, within: float = 0.0) -> None:
+        """What we do now; and that it may take `within` seconds before the next word
+        (EXTEND_TIMEOUT_USEC).
+
+        That moves the manager's deadlines of start, stop and watchdog, where they are nearer.
+        """
+        extension = [f"EXTEND_TIMEOUT_USEC={math.ceil(within * 1e6)}"] if within > 0 else []
+        self._tell(f"STATUS={status}", *extension)
+
+    def wait(self, signals: SignalRecorder, timeout: float | None, *descriptors: int) -> None:
+        """Wait as `SignalRecorder.wait` does; earlier only where the watchdog wants a sign of
+        life.
+        """
+        if self._interval < math.inf:
+            due = max(0.0, self._ping_at - time.monotonic())
+            timeout = due if timeout is None else min(timeout, due)
+        signals.wait(timeout, *descriptors)
+        now = time.monotonic()
+        if now >= self._ping_at:
+            self._ping_at = now + self._interval
+            self._tell("WATCHDOG=1")
+
+    def close(self) -> None:
+        """Give the socket back."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _tell(self, *lines: str) -> None:
+        if self._socket is None:
+            return
+        try:
+            self._socket.sendto("\n".join(lines).encode(), self._address)
+        except OSError as error:
+            if not self._lost:
+                facts = pairs(error=error.strerror or str(error))
+                log.warning("service manager unreachable %s", facts)
+            self._lost = True
+
+
+def _address(text: str) -> str:
+    """The address of NOTIFY_SOCKET as socket(2) takes it: a path, or an abstract name behind
+    "@".
+    """
+    if text.startswith("@"):
+        return "\0" + text[1:]
+    if text and not text.startswith("/"):
+        log.warning("NOTIFY_SOCKET ignored %s", pairs(value=text))
+        return ""
+    return text
+
+
+def _watchdog_interval(environ: MutableMapping[str, str]) -> float:
+    """Seconds between two signs of life: half of what WATCHDOG_USEC allows; infinite without it.
+
+    Not ours where WATCHDOG_PID names another process.
+    """
+    usec, pid = environ.pop("WATCHDOG_USEC", ""), environ.pop("WATCHDOG_PID", "")
+    try:
+        if int(usec) > 0 and (not pid or int(pid) == os.getpid()):
+            return int(usec) / 2e6
+    except ValueError:
+        pass
+    return math.inf

@@ -1,0 +1,289 @@
+"""The only door to fork, wait, kill, prctl, process groups, the terminal and the end of a
+process.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes
+import functools
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple, NoReturn, TypeVar
+
+from supervisor.errors import NoPermission, SystemFailure
+from supervisor.log import entries
+from supervisor.system import signals
+
+_PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
+
+
+_PR_SET_CHILD_SUBREAPER: Final = 36
+
+
+_PF_FORKNOEXEC: Final = 0x40  # linux/sched.h
+
+
+_PR_SET_DUMPABLE: Final = 4
+
+
+_PR_SET_NO_NEW_PRIVS: Final = 38
+
+
+T = TypeVar("T")
+
+
+class Death(NamedTuple):
+    """What wait4(2) told of one process: how it ended, and what it used (CPU in s, peak RSS in
+    bytes).
+    """
+
+    pid: int
+    exit_code: int | None
+    signum: int | None
+    dumped_core: bool
+    cpu_seconds: float
+    peak_rss: int
+
+    @property
+    def cause(self) -> str:
+        """`SIGSEGV` or `exit 3`."""
+        return f"exit {self.exit_code}" if self.signum is None else signals.name_of(self.signum)
+
+
+def fork_all(lives: Sequence[tuple[T, Callable[[], NoReturn]]], table: dict[int, T]) -> None:
+    """Fork a child for each (key, life) and note the key by its pid in `table`.
+
+    A child calls its life with every signal blocked, and never comes back. Ends early when a
+    termination signal waits. Raises SystemFailure when the system refuses.
+
+    The loop is as bare as can be: whatever page the master writes between two forks stays behind as
+    a private copy in the child before.
+    """
+    entries.flush()
+    mask = signals.block_all()
+    try:
+        for key, life in lives:
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    life()
+                finally:
+                    os._exit(70)
+            table[pid] = key
+            if signals.termination_waits():
+                break
+    except OSError as error:
+        raise SystemFailure(f"cannot fork: {error.strerror}") from error
+    finally:
+        signals.set_mask(mask)
+
+
+def become_child(subject: str, title: str, master: int) -> None:
+    """Cut what ties a fresh fork to the master, and ask for SIGTERM at the master's death
+    (prctl(2)).
+
+    Call with signals blocked, after any change of credentials: that clears the request.
+    """
+    atexit._clear()
+    entries.rename(subject)
+    set_title(title)
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != master:
+        # It died before the request was made, so nobody will send the signal.
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def leave(code: int) -> NoReturn:
+    """End this process here: nothing unwinds, no atexit entry of the master runs."""
+    entries.flush()
+    os._exit(code)
+
+
+def die_of(signum: int) -> NoReturn:
+    """End by the signal, so that the parent sees it; as pid 1, where the kernel ignores it, exit
+    128 + number.
+    """
+    entries.flush()
+    signals.restore_default(signal.Signals(signum))
+    os.kill(os.getpid(), signum)
+    os._exit(128 + signum)
+
+
+def run_exit_functions() -> None:
+    """Run what user code registered with atexit in the master; its end is not an interpreter's
+    usual one.
+    """
+    atexit._run_exitfuncs()
+
+
+def reap() -> Iterator[Death]:
+    """Yield every process that has ended, ours or adopted, until none is left to collect."""
+    while True:
+        try:
+            pid, status, usage = os.wait4(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        by_signal = os.WIFSIGNALED(status)
+        yield Death(
+            pid=pid,
+            exit_code=None if by_signal else os.WEXITSTATUS(status),
+            signum=os.WTERMSIG(status) if by_signal else None,
+            dumped_core=os.WCOREDUMP(status),
+            cpu_seconds=usage.ru_utime + usage.ru_stime,
+            peak_rss=usage.ru_maxrss * 1024,
+        )
+
+
+def kill(pid: int) -> None:
+    """SIGKILL a process that we have not reaped yet, so the pid is still its own."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def tell(pid: int, signum: signal.Signals) -> None:
+    """Send a signal to a process that we have not reaped yet; CONT too, for one that is stopped."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signum)
+        os.kill(pid, signal.SIGCONT)
+
+
+def dump_and_die(pid: int) -> None:
+    """Make a child write its tracebacks into its black box and die (SIGALRM, see signals.py)."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGALRM)
+
+
+def reap_all() -> None:
+    """Collect every process that has ended; for when none of them is a child any more."""
+    for _ in reap():
+        pass
+
+
+def suspend() -> None:
+    """Stop this process, as Ctrl-Z does, until somebody lets it continue."""
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def reap_one(pid: int) -> None:
+    """Wait for the end of a process that was killed."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, 0)
+
+
+def name_of(pid: int) -> str | None:
+    """The command name of a process (proc(5)), None when it is gone."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return None
+
+
+def die_with_master(signum: signal.Signals) -> None:
+    """Ask for another signal than TERM at the master's death; in force across exec(2) as well."""
+    _prctl(_PR_SET_PDEATHSIG, signum)
+
+
+def lead_own_group() -> None:
+    """Leave the master's process group: what is sent to all is not for us."""
+    os.setpgid(0, 0)
+
+
+def has_executed(pid: int) -> bool:
+    """True once a process that was forked has called exec(2) (PF_FORKNOEXEC, proc(5) stat)."""
+    try:
+        facts = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    flags = int(facts.rpartition(")")[2].split()[6])
+    return not flags & _PF_FORKNOEXEC
+
+
+def become_subreaper() -> None:
+    """Adopt orphans below us, so that none outlives us (prctl(2))."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def forbid_new_privileges() -> None:
+    """Let no program that is executed from here on gain rights by set-user-id (prctl(2))."""
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def allow_core_dumps() -> None:
+    """Be an ordinary process of our user again, after a change of credentials (prctl(2))."""
+    _prctl(_PR_SET_DUMPABLE, 1)
+
+
+def lead_session() -> None:
+    """Leave the terminal: a session and a process group of our own (setsid(2))."""
+    os.setsid()
+
+
+def own_children() -> list[int]:
+    """The pids whose parent is this process now, adopted orphans too (proc(5))."""
+    pids: list[int] = []
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):
+            pids += map(int, (task / "children").read_text().split())
+    return pids
+
+
+def set_title(title: str) -> None:
+    """Show `title` in ps(1)."""
+    from setproctitle import setproctitle
+
+    setproctitle(title)
+
+
+def terminate_own_group() -> None:
+    """SIGTERM to this process's whole group; for a child whose master is dead, so that
+    grandchildren hear of it.
+    """
+    os.killpg(os.getpgrp(), signal.SIGTERM)
+
+
+@functools.cache
+def _prctl_function() -> Callable[..., int]:
+    function = ctypes.CDLL(None, use_errno=True).prctl
+    function.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
+    function.restype = ctypes.c_int
+    return function
+
+
+def _prctl(option: int, value: int) -> None:
+    if _prctl_function()(option, value, 0, 0, 0) != 0:
+        raise SystemFailure(f"prctl({option}): {os.strerror(ctypes.get_errno())}")
+
+
+class PidFd:
+    """A grip on another process that a reused pid cannot fool (pidfd_open(2))."""
+
+    def __init__(self, pid: int) -> None:
+        try:
+            self._descriptor = os.pidfd_open(pid)
+        except ProcessLookupError:
+            self._descriptor = -1
+
+    def __enter__(self) -> PidFd:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+
+    def send(self, signum: signal.Signals) -> None:
+        """Send a signal. Raises NoPermission when the process is another user's."""
+        try:
+            with contextlib.suppress(ProcessLookupError):
+                if self._descriptor >= 0:
+                    signal.pidfd_send_signal(self._descriptor, signum)
+        except PermissionError:
+            raise NoPermission(f"not allowed to send {signum.name}: not our process") from None
+
+    def wait(self, timeout: float) -> bool:
+        """Wait until it has ended; False at the timeout (s)."""
+        return self._descriptor < 0 or signals.pid_is_gone(self._descriptor, timeout)

@@ -1,0 +1,362 @@
+"""Which signal means what, how it is recorded, and how a process waits for one without losing it.
+
+A handler adds the number to the pending set and returns. The byte that `set_wakeup_fd` writes only
+ends the wait; the set says what came. Two roads were rejected: `signal.pause()` loses a signal that
+comes just before it, and signalfd needs signals blocked, which a forked worker would inherit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import faulthandler
+import itertools
+import os
+import select
+import signal
+from collections.abc import Callable, Iterator
+from typing import Any, Final, NamedTuple
+
+from supervisor.errors import Stop
+
+
+class Action(enum.Enum):
+    """What a process does with a signal."""
+
+    STOP = "shut down"
+    REAP = "reap"
+    STATISTICS = "print statistics"
+    IGNORE = "ignore"
+    DEADLINE = "end user code that is late"
+    DUMP = "dump tracebacks and die"
+    DEFAULT = "default"
+
+
+class Row(NamedTuple):
+    """One signal. The texts are for people: see `described`."""
+
+    signum: signal.Signals
+    master: Action
+    child: Action
+    text: str
+    child_text: str
+
+
+class Description(NamedTuple):
+    """What signals of one meaning do, in words."""
+
+    signals: str
+    master: str
+    child: str
+
+
+_A = Action
+
+
+_S = signal.Signals
+
+
+_DRAIN: Final = (
+    "drain: finish what is in hand and, where the door was closed, what waits in the accept queue; "
+    "exit 0"
+)
+
+
+_LATE: Final = "a deadline of its own has passed: write all tracebacks, die"
+
+
+_FAULT: Final = "write the traceback to the black box, then the default action"
+
+
+# In order of urgency: pending signals are taken from the top.
+TABLE: Final = (
+    Row(_S.SIGTERM, _A.STOP, _A.STOP, "shut down", _DRAIN),
+    Row(_S.SIGINT, _A.STOP, _A.STOP, "shut down", _DRAIN),
+    Row(_S.SIGPWR, _A.STOP, _A.STOP, "shut down", _DRAIN),
+    Row(_S.SIGPIPE, _A.STOP, _A.IGNORE, "shut down: the reader of the log is gone", "ignored"),
+    Row(_S.SIGCHLD, _A.REAP, _A.DEFAULT, "reap; if a child died: shut down, or restart", "default"),
+    Row(_S.SIGUSR1, _A.STATISTICS, _A.STATISTICS, "log the statistics", "log its own line of them"),
+    Row(_S.SIGHUP, _A.IGNORE, _A.IGNORE, "ignored", "ignored"),
+    Row(_S.SIGUSR2, _A.IGNORE, _A.IGNORE, "ignored", "ignored"),
+    Row(_S.SIGALRM, _A.DEADLINE, _A.DUMP, "a deadline of user code has passed", _LATE),
+)
+
+
+_WITHOUT_HANDLER: Final = (
+    Description("QUIT, ABRT, SEGV, BUS, FPE, ILL", "die at once; the children follow", _FAULT),
+    Description("a second TERM or INT while stopping", "kill what is left, now", "no effect"),
+)
+
+
+TERMINATIONS: Final = tuple(row.signum for row in TABLE if row.master is Action.STOP)
+
+
+_ACTIONS: Final = {row.signum: row.master for row in TABLE}
+
+
+_TERMINATIONS: Final = frozenset(TERMINATIONS)
+
+
+_URGENCY: Final = {row.signum: place for place, row in enumerate(TABLE)}
+
+
+def in_order(pending: set[signal.Signals]) -> list[signal.Signals]:
+    """Return the signals of `pending`, most urgent first."""
+    return sorted(pending, key=lambda number: _URGENCY.get(number, len(_URGENCY)))
+
+
+def described() -> list[Description]:
+    """What --help, the manual page and the README say: signals of one meaning are one row."""
+    rows = []
+    for (master, child), group in itertools.groupby(TABLE, lambda row: (row.text, row.child_text)):
+        rows.append(Description(", ".join(row.signum.name[3:] for row in group), master, child))
+    return [*rows, *_WITHOUT_HANDLER]
+
+
+Direct = dict[Action, Callable[[signal.Signals], None]]
+
+
+class SignalRecorder:
+    """The pending set of this process, and the descriptor that becomes readable when it grows.
+
+    Made in the master; each child goes on with the one that it inherits. Main thread only.
+    """
+
+    def __init__(self) -> None:
+        self._pending: set[signal.Signals] = set()
+        self._raises: frozenset[signal.Signals] = frozenset()
+        self._direct: Direct = {}
+        self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def fileno(self) -> int:
+        """The descriptor to wait on; `clear` it before `take`."""
+        return self._reader
+
+    def install(self, direct: Direct | None = None) -> None:
+        """Obey TABLE as the master does. What `direct` has for an action is called in the
+        handler.
+        """
+        self._direct = direct or {}
+        signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        for row in TABLE:
+            self._dispose(row.signum, row.master)
+
+    def become_child(self, direct: Direct) -> None:
+        """Obey TABLE as a child does, with an own descriptor and nothing pending; signals are
+        blocked.
+        """
+        signal.set_wakeup_fd(-1)
+        os.close(self._reader)
+        os.close(self._writer)
+        self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._pending.clear()
+        self._direct = direct
+        signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        for row in TABLE:
+            # What is recorded by both keeps its handler: each change costs a page of private
+            # memory.
+            if row.child is not row.master:
+                self._dispose(row.signum, row.child)
+
+    def _dispose(self, signum: signal.Signals, action: Action) -> None:
+        if action is Action.IGNORE:
+            signal.signal(signum, signal.SIG_IGN)
+        elif action in (Action.DEFAULT, Action.DUMP):
+            signal.signal(signum, signal.SIG_DFL)
+        else:
+            signal.signal(signum, self._record)
+
+    def watch(self, *signums: signal.Signals) -> None:
+        """Record `signums` and nothing else: for a program at a terminal."""
+        signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        for number in signums:
+            signal.signal(number, self._record)
+
+    def _record(self, signum: int, _frame: Any) -> None:
+        number = signal.Signals(signum)
+        if number is not signal.SIGALRM:
+            self._pending.add(number)
+        action = _ACTIONS.get(number)
+        if action in self._direct:
+            self._direct[action](number)
+        if number in self._raises:
+            raise Stop(number)
+
+    def take(self) -> list[signal.Signals]:
+        """Return and forget what is pending, most urgent first."""
+        # A handler between the two stores adds to a set that is still read below, or to the new
+        # one.
+        taken, self._pending = self._pending, set()
+        return in_order(taken)
+
+    def record(self, signum: signal.Signals) -> None:
+        """Count a signal that was consumed by other means (sigtimedwait) as pending."""
+        self._pending.add(signum)
+
+    def termination(self) -> signal.Signals | None:
+        """The pending signal that ends the server, left pending; None if there is none."""
+        return next((number for number in TERMINATIONS if number in self._pending), None)
+
+    def clear(self) -> None:
+        """Empty the descriptor; the pending set stays."""
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self._reader, 4096):
+                pass
+
+    def wait(self, timeout: float | None, *descriptors: int) -> bool:
+        """Wait until a signal is pending or one of `descriptors` is readable; False at the timeout
+        (s).
+        """
+        poll = select.poll()
+        for descriptor in (self.fileno(), *descriptors):
+            poll.register(descriptor, select.POLLIN)
+        ready = poll.poll(_milliseconds(timeout))
+        self.clear()
+        return bool(ready)
+
+    @contextlib.contextmanager
+    def stop_raised(self) -> Iterator[None]:
+        """Inside, a termination signal raises Stop, also one that is pending already."""
+        with self._raising(self._raises | _TERMINATIONS):
+            number = self.termination()
+            if number is not None:
+                raise Stop(number)
+            yield
+
+    @contextlib.contextmanager
+    def deadline(self, seconds: float) -> Iterator[None]:
+        """Inside, Stop(SIGALRM) is raised after `seconds`.
+
+        What cannot be interrupted (C code) makes the process dump all tracebacks to stderr and
+        die a second later.
+        Not across a fork: it keeps a watchdog thread.
+        """
+        mask = block_all()  # the new thread must not take a signal that is to interrupt this one
+        try:
+            faulthandler.dump_traceback_later(max(seconds, 0.0) + 1.0, file=2, exit=True)
+        finally:
+            set_mask(mask)
+        try:
+            with self._raising(self._raises | {signal.SIGALRM}):
+                signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-3))
+                yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            faulthandler.cancel_dump_traceback_later()
+
+    @contextlib.contextmanager
+    def _raising(self, numbers: frozenset[signal.Signals]) -> Iterator[None]:
+        before, self._raises = self._raises, numbers
+        try:
+            yield
+        finally:
+            self._raises = before
+
+    def close(self) -> None:
+        """Give the wakeup descriptor back. Handlers stay, so that a late signal is recorded, not
+        fatal.
+        """
+        signal.set_wakeup_fd(-1)
+        os.close(self._reader)
+        os.close(self._writer)
+
+
+def block_all() -> set[signal.Signals | int]:
+    """Block every signal and return the mask that was."""
+    return set(signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals()))
+
+
+def set_mask(mask: set[signal.Signals | int]) -> None:
+    """Set the mask; pending signals arrive before this returns."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def termination_waits() -> bool:
+    """True when a blocked termination signal is waiting."""
+    return not _TERMINATIONS.isdisjoint(signal.sigpending())
+
+
+def _milliseconds(seconds: float | None) -> int | None:
+    """A timeout for poll(2): rounded up, or the wait would be begun again, and at most what an
+    int holds.
+    """
+    return None if seconds is None else max(0, min(int(seconds * 1000) + 1, 2**31 - 1))
+
+
+def unblock_all() -> None:
+    """Let every signal through."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+@contextlib.contextmanager
+def blocked(*signums: signal.Signals) -> Iterator[None]:
+    """Hold `signums` back."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signums)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def consume(signum: signal.Signals) -> int | None:
+    """Take one blocked, pending `signum`; return its sender's pid, None if there is none
+    (sigtimedwait(2)).
+    """
+    facts = signal.sigtimedwait([signum], 0)
+    return None if facts is None else facts.si_pid
+
+
+def is_ignored(signum: signal.Signals) -> bool:
+    """True where somebody before us (a shell's `&`, nohup) ignored it."""
+    return signal.getsignal(signum) is signal.SIG_IGN
+
+
+def ignore(signum: signal.Signals) -> None:
+    """Ignore it from now on, here and in what is forked."""
+    signal.signal(signum, signal.SIG_IGN)
+
+
+def restore_default(signum: signal.Signals) -> None:
+    """Give it its default action and let it through."""
+    signal.signal(signum, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signum])
+
+
+def restore_all_defaults() -> None:
+    """Give every signal its default action, those that are ignored too: exec(2) would keep it."""
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_DFL)
+
+
+def dump_at_deadline(descriptor: int) -> None:
+    """Make SIGALRM, back at its default, write all tracebacks to `descriptor` before it kills.
+
+    Works inside a long C call too. SIGXCPU as well: a limit of CPU time is a deadline.
+    """
+    for number in (signal.SIGALRM, signal.SIGXCPU):
+        faulthandler.register(number, file=descriptor, all_threads=True, chain=True)
+
+
+def dump_at_faults(descriptor: int) -> None:
+    """Make SEGV, BUS, FPE, ILL and ABRT write all tracebacks to `descriptor` before they kill."""
+    faulthandler.enable(file=descriptor, all_threads=True)
+
+
+def set_timer(seconds: float) -> None:
+    """Send SIGALRM after `seconds`; 0 cancels."""
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+def name_of(signum: int) -> str:
+    """`SIGTERM`, or `signal 40` for one without a name."""
+    try:
+        return signal.Signals(signum).name
+    except ValueError:
+        return f"signal {signum}"
+
+
+def pid_is_gone(pidfd: int, timeout: float | None) -> bool:
+    """Wait until the process behind a pidfd has ended; False at the timeout (pidfd_open(2))."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(_milliseconds(timeout)))

@@ -1,0 +1,82 @@
+"""The process group that the master leads, and the terminal that it holds meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+
+from supervisor.system import signals
+from supervisor.system.process import tell
+
+
+class ProcessGroup:
+    """The group that the master leads: it is signalled as one, and owns the terminal while it
+    runs.
+    """
+
+    def __init__(self, in_background: bool) -> None:
+        self._before = os.getpgrp()
+        self._terminal = None if in_background else _foreground_terminal(self._before)
+        if self._before != os.getpid():
+            os.setpgid(0, 0)
+            self._alone = True
+        else:
+            # In `supervisor start | tee log` a job-control shell puts tee into the group that we
+            # lead.
+            self._alone = not _group_has_others(os.getpid())
+        if self._terminal is not None and self._before != os.getpid():
+            _hand_terminal(self._terminal, os.getpgrp())
+            # Nobody who waits for us would see us stopped: Ctrl-Z would hang the terminal.
+            signals.ignore(signal.SIGTSTP)
+
+    def terminate(self, pids: list[int], *, lossless: bool) -> bool:
+        """Send SIGTERM to the group, ourselves left out; True when someone else sent us one
+        meanwhile.
+
+        Where the group has strangers in it, only `pids` are told. Likewise if it has to be
+        `lossless`: the kernel merges a TERM that comes between our own copy and its consumption.
+        """
+        if lossless or not self._alone:
+            for pid in pids:
+                tell(pid, signal.SIGTERM)
+            return False
+        with signals.blocked(signal.SIGTERM):
+            os.killpg(os.getpid(), signal.SIGTERM)
+            # Who is stopped would not see it before the deadline.
+            os.killpg(os.getpid(), signal.SIGCONT)
+            sender = signals.consume(signal.SIGTERM)
+            return sender is not None and sender != os.getpid()
+
+    @property
+    def is_ours_alone(self) -> bool:
+        """True when every process in it descends from us."""
+        return self._alone
+
+    def release(self) -> None:
+        """Give the terminal back to the group that had it."""
+        if self._terminal is not None and self._before != os.getpid():
+            _hand_terminal(self._terminal, self._before)
+
+
+def _foreground_terminal(group: int) -> int | None:
+    """The descriptor of the terminal whose foreground `group` holds, if any."""
+    for descriptor in (0, 2, 1):
+        with contextlib.suppress(OSError):
+            if os.tcgetpgrp(descriptor) == group:
+                return descriptor
+    return None
+
+
+def _hand_terminal(descriptor: int, group: int) -> None:
+    with signals.blocked(signal.SIGTTOU), contextlib.suppress(OSError):
+        os.tcsetpgrp(descriptor, group)
+
+
+def _group_has_others(group: int) -> bool:
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit() and int(entry.name) != group:
+            with contextlib.suppress(OSError):
+                if os.getpgid(int(entry.name)) == group:
+                    return True
+    return False

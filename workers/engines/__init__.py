@@ -1,0 +1,1 @@
+"""Adapters of servers that are not ours."""

@@ -1,0 +1,110 @@
+"""Type `tcp`: one connection at a time, over tcp or a unix socket, served by a user's function."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import socket
+import termios
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from supervisor.child.child import Child
+from supervisor.child.names import load_object
+from supervisor.child.worker import Worker
+from supervisor.config.schema import Options, Timeout, TlsOptions
+
+if TYPE_CHECKING:
+    from supervisor.workers.web.tls import Tls
+
+_CHUNK: Final = 65_536
+_NOTHING: Final = bytes(4)  # the int that FIONREAD fills, ioctl_tty(2)
+_UNREAD_CHUNKS: Final = 64  # a peer that never stops sending must not keep the child
+
+
+class StreamOptions(Options, frozen=True):
+    """`handler`: `package.module:function`. `connection_timeout`: s without progress. `tls`:
+    absent = plain.
+    """
+
+    handler: str
+    connection_timeout: Timeout = 60.0
+    tls: TlsOptions | None = None
+
+
+class Tcp(Worker):
+    """Calls `handler(connection, address)` for each connection; the connection is closed after
+    it.
+    """
+
+    Options: ClassVar[type[Options]] = StreamOptions
+    schemes: ClassVar[frozenset[str]] = frozenset({"tcp", "unix"})
+    needs_listener = True
+
+    def preload(self) -> None:
+        self._serve = load_object(self.options.handler, "handler")
+        self._tls = load_tls(self.options.tls)
+
+    def run(self, child: Child) -> None:
+        timeout = self.options.connection_timeout
+        for listener in child.wait():
+            accepted = listener.accept()
+            if accepted is not None:
+                self._answer(child, *accepted, timeout)
+
+    def _answer(
+        self, child: Child, connection: socket.socket, address: Any, timeout: float
+    ) -> None:
+        """One connection is one request; whatever the handler raises is an error of that
+        request.
+        """
+        try:
+            with child.request():
+                connection.settimeout(timeout)
+                if self._tls is not None:
+                    connection = self._tls.secure(connection, timeout)
+                self._serve(connection, address)
+        except (Exception, SystemExit) as error:
+            log_failure(child, error, address)
+        finally:
+            hang_up(connection)
+
+
+def load_tls(options: TlsOptions | None) -> Tls | None:
+    """The shared side of TLS; None where it is not wanted, and then not even imported. Raises
+    NameProblem.
+    """
+    if options is None:
+        return None
+    from supervisor.workers.web.tls import Tls
+
+    return Tls(options)
+
+
+def log_failure(child: Child, error: BaseException, address: Any) -> None:
+    """A client that went away or fell silent is one line; anything else is the handler's
+    traceback.
+    """
+    if isinstance(error, ConnectionError | TimeoutError):
+        what = f"{type(error).__name__}: {error}"
+        child.log.info("request failed peer=%s error=%s", address, what)
+    else:
+        child.log.error("request failed peer=%s", address, exc_info=error)
+
+
+def hang_up(connection: socket.socket) -> None:
+    """Close; what came and was not read would make the kernel reset the connection, answer and
+    all.
+    """
+    with contextlib.suppress(OSError):
+        descriptor = connection.fileno()  # -1: the handler has closed it
+        if descriptor >= 0 and fcntl.ioctl(descriptor, termios.FIONREAD, _NOTHING) != _NOTHING:
+            _read_away(connection)
+    connection.close()
+
+
+def _read_away(connection: socket.socket) -> None:
+    """Take what has come, but not for ever what goes on coming."""
+    connection.setblocking(False)
+    for _ in range(_UNREAD_CHUNKS):
+        if not connection.recv(_CHUNK):
+            break

@@ -1,0 +1,1 @@
+"""What the types that speak HTTP share."""

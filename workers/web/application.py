@@ -1,0 +1,128 @@
+"""What the types `wsgi`, `asgi` and `rsgi` share: options, and how an application is loaded."""
+
+from __future__ import annotations
+
+import importlib.util
+import ssl
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from supervisor.child.names import load_object
+from supervisor.config.schema import Options, Seconds, TlsOptions
+from supervisor.errors import NameProblem
+
+Bytes = Annotated[int, Meta(ge=0)]
+HeaderLimit = Annotated[int, Meta(ge=8192, le=16_777_216)]
+
+
+class ApplicationOptions(Options, frozen=True):
+    """`app`: `package.module:attribute`, a function that makes it where `factory` is set.
+
+    `keep_alive` in s, 0 = one request a connection; `header_limit` in bytes; `body_limit` too,
+    0 = none; `trusted_proxies`: addresses and networks; `static`: directory by path prefix;
+    `access_log_file`: "" = standard output.
+    """
+
+    app: str
+    factory: bool = False
+    preload: bool = True
+    root_path: str = ""
+    http: Literal["auto", "1", "2"] = "auto"
+    tls: TlsOptions | None = None
+    keep_alive: Seconds = 30.0
+    header_limit: HeaderLimit = 65_536
+    body_limit: Bytes = 0
+    trusted_proxies: tuple[str, ...] = ()
+    access_log: Literal["off", "common", "json"] = "off"
+    access_log_file: str = ""
+    static: Mapping[str, str] = {}
+
+
+def need(module: str, kind: str) -> None:
+    """Import a package of the extra `http`. Raises NameProblem that says what to install."""
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        raise NameProblem(
+            f"{kind} needs {module}: pip install 'prefork-supervisor[http]'", "type"
+        ) from None
+
+
+def prepare(options: ApplicationOptions, kind: str) -> Any:
+    """In the master, for what granian serves: check, and import the application where it is to be
+    shared; None where not. Raises NameProblem and StartError.
+    """
+    need("granian", f"type {kind!r}")
+    from supervisor.workers.engines import granian
+
+    granian.check_version()
+    check_files(options)
+    return preloaded(options)
+
+
+def preloaded(options: ApplicationOptions) -> Any:
+    """The application where it is imported before the fork, else None."""
+    if options.preload:
+        return load_application(options)
+    check_application(options)
+    return None
+
+
+def load_application(options: ApplicationOptions) -> Any:
+    """Import the application, or make it. Raises NameProblem and StartError."""
+    found = load_object(options.app, "app")
+    if options.factory:
+        found = found()
+    if not callable(found) and not hasattr(found, "__rsgi__"):
+        raise NameProblem(f"{options.app!r} is not callable", "app")
+    return found
+
+
+def check_application(options: ApplicationOptions) -> None:
+    """Look for the application's package without importing it. Raises NameProblem."""
+    module, colon, attribute = options.app.partition(":")
+    package = module.partition(".")[0]
+    if not (package and colon and attribute):
+        raise NameProblem(f"{options.app!r}: expected package.module:name", "app")
+    if importlib.util.find_spec(package) is None:
+        raise NameProblem(f"no module named {package!r}", "app")
+
+
+def check_files(options: ApplicationOptions) -> None:
+    """Raise NameProblem for a certificate, key or static directory that cannot be used."""
+    if options.tls is not None:
+        tls_context(options.tls)
+    for prefix, directory in options.static.items():
+        if not prefix.startswith("/"):
+            raise NameProblem(f"{prefix!r}: a prefix starts with '/'", "static")
+        if not Path(directory).is_dir():
+            raise NameProblem(f"{directory!r} is not a directory", "static")
+
+
+def tls_context(options: TlsOptions) -> ssl.SSLContext:
+    """The server's side of TLS. Raises NameProblem, naming the key that is wrong."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    version = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}[options.minimum]
+    context.minimum_version = version
+    _load(
+        "certificate",
+        options,
+        lambda: context.load_cert_chain(options.certificate, options.key or None),
+    )
+    if options.client_ca:
+        _load("client_ca", options, lambda: context.load_verify_locations(options.client_ca))
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def _load(key: str, options: TlsOptions, load: Callable[[], object]) -> None:
+    try:
+        load()
+    except OSError as error:  # ssl.SSLError too
+        reason = error.strerror or str(error)
+        raise NameProblem(f"{getattr(options, key)!r}: {reason}", f"tls.{key}") from None
