@@ -30,9 +30,10 @@ test: install  ## Run the tests (ARGS="-k name" for some)
 test-systemd: install  ## Run the units on a real systemd in a container (root; apt: systemd-container)
 	$(BIN)/pytest -m systemd $(ARGS)
 
-lint: install  ## Check style
+lint: install  ## Check style, and who imports whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --config pyproject.toml
 
 types: install  ## Check types
 	$(BIN)/mypy

@@ -1,0 +1,96 @@
+"""What the commands share: which configuration, which overrides, how a table of --help looks."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from supervisor.config.decode import Problems
+from supervisor.config.schema import Config
+from supervisor.errors import (
+    ConfigError,
+)
+
+if TYPE_CHECKING:
+    from supervisor.config.decode import Problems
+    from supervisor.config.schema import Config
+
+
+_DEFAULTS: Final = ("supervisor.toml", "conf/supervisor.toml")
+
+
+def rows_of_help(heading: str, rows: Iterable[tuple[str, str]]) -> str:
+    """A table for --help that click does not fill."""
+    lines = (f"  {name:<36} {text}" for name, text in rows)
+    return f"{heading}\n\n\b\n" + "\n".join(lines)
+
+
+config_option = click.option(
+    "-c",
+    "--config",
+    "file",
+    type=click.Path(path_type=Path),
+    envvar="SUPERVISOR_CONFIG",
+    show_envvar=True,
+    help="Configuration file. [default: ./supervisor.toml, else ./conf/supervisor.toml]",
+)
+
+
+def _check_setting(_ctx: object, _param: object, values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        if "=" not in value:
+            raise click.BadParameter(f"{value!r} has no '='; write KEY=VALUE")
+    return values
+
+
+def _complete_setting(ctx: click.Context, _param: object, incomplete: str) -> list[str]:
+    from supervisor.cli import completion
+
+    with contextlib.suppress(ConfigError):
+        return completion.settings(file_of(ctx.params.get("file")), incomplete)
+    return completion.settings(None, incomplete)
+
+
+set_option = click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    callback=_check_setting,
+    shell_complete=_complete_setting,
+    help="Override one key: --set workers.web.children=8. Repeatable.",
+)
+
+
+def file_of(given: Path | None) -> Path:
+    if given is not None:
+        return given
+    for name in _DEFAULTS:
+        if Path(name).exists():
+            return Path(name)
+    raise ConfigError(
+        [
+            f"no configuration: none of {', '.join(_DEFAULTS)} here; name one with -c FILE or make "
+            "one with: supervisor init"
+        ]
+    )
+
+
+def read_config(given: Path | None, settings: tuple[str, ...] = ()) -> tuple[Config, Problems]:
+    from supervisor.config.load import load
+
+    return load(file_of(given), settings)
+
+
+def write_text(file: Path, text: str, mode: str = "w") -> None:
+    try:
+        with open(file, mode, encoding="utf-8") as out:
+            out.write(text)
+    except FileExistsError:
+        raise ConfigError([f"{file}: exists; --force overwrites it"]) from None
+    except OSError as error:
+        raise ConfigError([f"{file}: {error.strerror}"]) from None

@@ -1,0 +1,121 @@
+"""`init`, `types`, `unit`, `man`, `completion`: texts made for people and other programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from supervisor.cli.options import (
+    config_option,
+    read_config,
+    write_text,
+)
+
+if TYPE_CHECKING:
+    pass
+
+
+_STARTER: Final = Path(__file__).with_name("starter.toml")
+
+
+@click.command()
+@click.option(
+    "-c",
+    "--config",
+    "file",
+    type=click.Path(path_type=Path),
+    default=Path("supervisor.toml"),
+    show_default=True,
+    help="File to write.",
+)
+@click.option("--force", is_flag=True, help="Overwrite it if it exists.")
+def init(file: Path, force: bool) -> None:
+    """Write a commented configuration to start from."""
+    write_text(file, _STARTER.read_text(encoding="utf-8"), "w" if force else "x")
+    click.echo(f"{file} written; start it with: supervisor start -c {file}")
+
+
+@click.command()
+def types() -> None:
+    """List the worker types and modules with their options."""
+    from supervisor.child import names, registry
+
+    for heading, known, table in (
+        ("Worker types", registry.WORKERS, "workers"),
+        ("Modules", registry.MODULES, "modules"),
+    ):
+        click.echo(f'{heading} ([{table}.NAME], or type = "package.module:Class")')
+        for name, where in known.items():
+            kind = names.load_object(where)
+            click.echo(f"\n  {name}: {_first_line(kind)}")
+            for row in _option_lines(kind.Options):
+                click.echo(f"    {row}")
+        click.echo("")
+
+
+@click.command()
+@config_option
+@click.option("--no-socket", is_flag=True, help="The service alone: it binds its sockets itself.")
+@click.option("--command", type=click.Path(path_type=Path), help="Path of supervisor in the unit.")
+@click.option(
+    "--directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write the units there, as NAME.service and NAME.socket.",
+)
+def unit(file: Path | None, no_socket: bool, command: Path | None, directory: Path | None) -> None:
+    """Print a systemd service and socket for this configuration.
+
+    Each begins with a comment that names its file, below /etc/systemd/system.
+    """
+    from supervisor.cli import unit
+
+    config, problems = read_config(file)
+    problems.raise_if_any()
+    sockets = None if no_socket else unit.socket_unit(config)
+    command = command or unit.own_command()
+    texts = {"service": unit.service(config, command, with_socket=sockets is not None)}
+    if sockets is not None:
+        texts["socket"] = sockets
+    if directory is None:
+        click.echo("\n".join(texts.values()), nl=False)
+        return
+    for kind, text in texts.items():
+        write_text(directory / f"{config.name}.{kind}", text)
+        click.echo(f"{directory / config.name}.{kind} written")
+
+
+@click.command()
+def man() -> None:
+    """Print the manual page supervisor(1); read it with: supervisor man | man -l -"""
+    from supervisor.cli import manual
+
+    click.echo(manual.page(_all_commands()), nl=False)
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print what completes this command in a shell: source <(supervisor completion bash)"""
+    from supervisor.cli import completion
+
+    click.echo(completion.script(shell, _all_commands()), nl=False)
+
+
+def _first_line(kind: type) -> str:
+    return (kind.__doc__ or "").strip().splitlines()[0]
+
+
+def _option_lines(options: Any) -> Iterator[str]:
+    from supervisor.child import registry
+
+    for key, kind, default in registry.describe_options(options):
+        yield f"{key}: {kind}" + (f" = {default}" if default else " (required)")
+
+
+def _all_commands() -> click.Group:
+    root = click.get_current_context().find_root().command
+    assert isinstance(root, click.Group)
+    return root
