@@ -1,4 +1,6 @@
-"""TLS on stream types: certificates by openssl, the standard library is the peer."""
+"""TLS on stream types, and the keys of all types: certificates by openssl, the standard library is
+the peer.
+"""
 
 import shutil
 import signal
@@ -7,9 +9,10 @@ import subprocess
 
 import pytest
 
+from tests.support.applications import ENGINES
 from tests.support.clients import dial, line, rest
-from tests.support.configs import table, web
-from tests.support.harness import DEADLINE
+from tests.support.configs import table, web, write
+from tests.support.harness import DEADLINE, SUPERVISOR
 
 pytestmark = pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl")
 
@@ -28,6 +31,16 @@ def certificate(tmp_path_factory):
         timeout=DEADLINE,
     )
     return tuple(map(str, paths))
+
+
+@pytest.fixture(scope="module")
+def encrypted(certificate, tmp_path_factory):
+    """Return the paths of the certificate and of its key under a pass phrase."""
+    path = tmp_path_factory.mktemp("encrypted") / "key.pem"
+    command = ["openssl", "ec", "-in", certificate[1], "-out", path]
+    options = {"check": True, "capture_output": True, "timeout": DEADLINE}
+    subprocess.run([*command, "-aes256", "-passout", "pass:secret"], **options)
+    return certificate[0], str(path)
 
 
 def tls(paths, **values):
@@ -173,3 +186,25 @@ def test_a_file_that_is_no_certificate_is_a_configuration_error(launch, certific
     server = launch(web(tls=tls(certificate, certificate=str(file))))
     assert server.wait() == 78
     assert "workers.web.tls.key: " in server.log
+
+
+# Each type that has a `tls` table, and each engine of it.
+TYPES = {
+    "tcp": {"type": "tcp", "handler": "handlers:hello"},
+    "http": {"type": "http"},
+    **ENGINES,
+}
+
+
+@pytest.mark.parametrize("command", ["start", "check"])
+@pytest.mark.parametrize("kind", TYPES)
+def test_a_key_with_a_pass_phrase_is_a_configuration_error(run, encrypted, tmp_path, kind, command):
+    """It is one line that names the key; the terminal is not asked for the pass phrase."""
+    listen = ["tcp://127.0.0.1:0"]
+    text = table("workers.web", listen=listen, tls=tls(encrypted), **TYPES[kind])
+    program = run([SUPERVISOR, command, "-c", write(tmp_path, text)], terminal=True)
+    assert program.wait() == 78
+    (problem,) = [one for one in program.log.splitlines() if "workers.web" in one]
+    assert "workers.web.tls.key: " in problem
+    assert "keys are read unattended" in problem
+    assert "pass phrase:" not in program.log

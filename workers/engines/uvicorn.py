@@ -16,9 +16,9 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from uvicorn.server import ServerState
 
 from supervisor.child.child import Child
+from supervisor.system import tls
 from supervisor.system.clock import wall_clock
 from supervisor.system.listeners import Listener
-from supervisor.workers.web.application import tls_context
 
 if TYPE_CHECKING:
     from supervisor.workers.asgi import AsgiOptions
@@ -43,7 +43,7 @@ class Uvicorn:
     ) -> None:
         self._child = child
         self._loop = loop
-        self._tls = tls_context(options.tls) if options.tls else None
+        self._tls = tls.context(options.tls) if options.tls else None
         self._state = _State(child)
         self._lifespan_state = state
         self._config = Config(

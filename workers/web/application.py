@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,6 +12,7 @@ from msgspec import Meta
 from supervisor.child.names import load_object
 from supervisor.config.schema import Options, Seconds, TlsOptions
 from supervisor.errors import NameProblem
+from supervisor.system import tls
 
 Bytes = Annotated[int, Meta(ge=0)]
 HeaderLimit = Annotated[int, Meta(ge=8192, le=16_777_216)]
@@ -96,33 +96,9 @@ def check_application(options: ApplicationOptions) -> None:
 def check_files(options: ApplicationOptions) -> None:
     """Raise NameProblem for a certificate, key or static directory that cannot be used."""
     if options.tls is not None:
-        tls_context(options.tls)
+        tls.context(options.tls)
     for prefix, directory in options.static.items():
         if not prefix.startswith("/"):
             raise NameProblem(f"{prefix!r}: a prefix starts with '/'", "static")
         if not Path(directory).is_dir():
             raise NameProblem(f"{directory!r} is not a directory", "static")
-
-
-def tls_context(options: TlsOptions) -> ssl.SSLContext:
-    """The server's side of TLS. Raises NameProblem, naming the key that is wrong."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    version = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}[options.minimum]
-    context.minimum_version = version
-    _load(
-        "certificate",
-        options,
-        lambda: context.load_cert_chain(options.certificate, options.key or None),
-    )
-    if options.client_ca:
-        _load("client_ca", options, lambda: context.load_verify_locations(options.client_ca))
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context
-
-
-def _load(key: str, options: TlsOptions, load: Callable[[], object]) -> None:
-    try:
-        load()
-    except OSError as error:  # ssl.SSLError too
-        reason = error.strerror or str(error)
-        raise NameProblem(f"{getattr(options, key)!r}: {reason}", f"tls.{key}") from None

@@ -1,21 +1,15 @@
-"""TLS for stream types: the `tls` table, and a handshake that ends in time. The protocol itself is
-the standard library's.
-"""
+"""TLS for stream types: a handshake that ends in time, on a blocking connection."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import select
 import socket
 import ssl
 import time
-from collections.abc import Iterator
 
 from supervisor.config.schema import TlsOptions
-from supervisor.errors import NameProblem
-
-_MINIMUM = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+from supervisor.system import tls
 
 
 class HandshakeError(ConnectionError):
@@ -23,22 +17,13 @@ class HandshakeError(ConnectionError):
 
 
 class Tls:
-    """What all children of a section share: made in the master, before the fork. Raises
+    """All children of a section share it: made in the master, before the fork. Raises
     NameProblem.
     """
 
     def __init__(self, options: TlsOptions) -> None:
-        self._context = context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.sslsocket_class = _Polite
-        context.minimum_version = _MINIMUM[options.minimum]
-        with _naming(options.certificate, "tls.certificate"):
-            open(options.certificate, "rb").close()
-        with _naming(options.key or options.certificate, "tls.key"):
-            context.load_cert_chain(options.certificate, options.key or None, password=_refuse)
-        if options.client_ca:
-            context.verify_mode = ssl.CERT_REQUIRED
-            with _naming(options.client_ca, "tls.client_ca"):
-                context.load_verify_locations(options.client_ca)
+        self._context = tls.context(options)
+        self._context.sslsocket_class = _Polite
 
     def secure(self, connection: socket.socket, timeout: float) -> ssl.SSLSocket:
         """Shake hands within `timeout` s altogether. Raises HandshakeError and TimeoutError.
@@ -87,19 +72,3 @@ def _wait(connection: ssl.SSLSocket, event: int, give_up_at: float) -> None:
     poll.register(connection, event)
     if not poll.poll(max(0, int((give_up_at - time.monotonic()) * 1000) + 1)):
         raise TimeoutError("TLS handshake")
-
-
-@contextlib.contextmanager
-def _naming(file: str, key: str) -> Iterator[None]:
-    """Turn what goes wrong with a file into a problem of the option that names it."""
-    try:
-        yield
-    except ssl.SSLError as error:
-        raise NameProblem(f"{file!r}: {error.reason or error}", key) from None
-    except OSError as error:
-        raise NameProblem(f"{file!r}: {error.strerror}", key) from None
-
-
-def _refuse() -> str:
-    """Nobody is there to type a passphrase."""
-    raise PermissionError(errno.EACCES, "the key has a passphrase; keys are read unattended")
