@@ -49,23 +49,23 @@ cover: install  ## Tests with branch coverage, children included
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --show-missing
 
-bench: install  ## Measure ours against the floor, about two minutes
-	$(BIN)/python -m tests.benchmarks.run $(ARGS)
+bench: install  ## Measure ours against the floor, eight minutes (ARGS=--quick: one)
+	@$(BIN)/python -m tests.benchmarks floor $(ARGS)
 
-bench-scale: install  ## Measure 4 to 1000 children, about two minutes
-	$(BIN)/python -m tests.benchmarks.scale --output $(ARGS)
+bench-scale: install  ## Measure 4 to 1000 children, eight minutes (ARGS=--quick: few)
+	@$(BIN)/python -m tests.benchmarks scale $(ARGS)
 
-soak: install  ## Load, kill, freeze and storm a server for ten minutes (SECONDS=120 for two)
+soak: install  ## Load, kill, freeze and storm a server for ten minutes (SECONDS=120: two)
 	$(BIN)/python -m tests.benchmarks.soak --seconds $(SECONDS) $(ARGS)
 
-$(PEERS)/.installed: $(wildcard tests/benchmarks/peers/requirements*.txt)
+$(PEERS)/.installed: $(wildcard tests/benchmarks/peers*.txt)
 	$(PYTHON) -m venv $(PEERS)
-	$(PEERS)/bin/pip install --quiet --disable-pip-version-check -r tests/benchmarks/peers/requirements.txt
-	-$(PEERS)/bin/pip install --quiet --disable-pip-version-check -r tests/benchmarks/peers/requirements-built.txt
+	$(PEERS)/bin/pip install --quiet --disable-pip-version-check -r tests/benchmarks/peers.txt
+	-$(PEERS)/bin/pip install --quiet --disable-pip-version-check -r tests/benchmarks/peers-built.txt
 	@touch $@
 
-bench-peers: install $(PEERS)/.installed  ## Measure ours beside its peers, half an hour (ARGS=--quick: three minutes)
-	@$(BIN)/python -m tests.benchmarks.peers $(ARGS)
+bench-peers: install $(PEERS)/.installed  ## Measure ours beside its peers, an hour (ARGS=--quick: seven minutes)
+	@$(BIN)/python -m tests.benchmarks peers $(ARGS)
 
 clean:  ## Remove what the targets made
 	rm -rf $(VENV) $(PEERS) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage .coverage.* .hypothesis

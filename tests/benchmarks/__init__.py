@@ -1,1 +1,1 @@
-"""Ours against a bare prefork loop, in one run: `python -m tests.benchmarks.run`."""
+"""Ours measured beside a bare loop and its peers: one table of contenders, one runner."""

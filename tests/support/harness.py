@@ -95,7 +95,7 @@ class Program:
 
         by = time.monotonic() + DEADLINE
         while missing():
-            if not self._read(by):
+            if not self.read(by):
                 raise AssertionError(
                     f"the output ended or stalled without {missing()}:\n{self.log}"
                 )
@@ -105,14 +105,14 @@ class Program:
         """Collect output until the descriptor (a pidfd, the read end of a pipe) is readable."""
         by = time.monotonic() + DEADLINE
         while not readable(descriptor):
-            if not self._read(by, descriptor):
+            if not self.read(by, descriptor):
                 raise AssertionError(f"waited in vain for descriptor {descriptor}:\n{self.log}")
 
     def wait(self) -> int:
         """Wait for the end of the process; return its status, negative when it died of a signal."""
         self.wait_until(self._pidfd)
         while self._output in self._open and readable(self._output):
-            self._read(time.monotonic())
+            self.read(time.monotonic())
         return self.process.wait()
 
     def wait_gone(self) -> None:
@@ -156,7 +156,7 @@ class Program:
             os.close(descriptor)
         return complaints
 
-    def _read(self, by: float, *others: int) -> bool:
+    def read(self, by: float, *others: int) -> bool:
         """Take in what there is of output; False when `by` has passed or the output has ended."""
         watched = [fd for fd in (self._output,) if fd in self._open]
         ready, _, _ = select.select([*watched, *others], [], [], max(0.0, by - time.monotonic()))

@@ -1,0 +1,1 @@
+"""One life of a contender each: (contender, children, seconds) -> figures by name."""

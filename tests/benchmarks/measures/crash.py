@@ -1,0 +1,183 @@
+"""What clients see while workers are killed, under a steady load or beside long requests; and how
+long it takes until all are there again.
+"""
+
+import random
+import select
+import signal
+import socket
+import time
+from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise
+from os import kill
+from typing import Final, NamedTuple
+
+from tests.benchmarks.contenders import Contender
+from tests.benchmarks.measures.lives import requests_begun, was_answered
+from tests.benchmarks.running import (
+    ANSWER_TIMEOUT,
+    REQUEST,
+    Running,
+    answer_from,
+    is_good,
+    running,
+)
+from tests.support.harness import supervisor
+
+CLIENTS: Final = 4
+INTERVAL: Final = 0.01  # s between two requests of one client, if the first was answered by then
+AFTERWARDS: Final = 1.0  # s
+GIVE_UP: Final = 8.0  # s for one request
+# Who was ready for less than ten times what its start took is followed after a pause.
+SHARE: Final = 10
+SETTLED: Final = 1.1  # s
+READY: Final = r"server ready .*generation={} .*after=([\d.]+)s"
+FORKED: Final = r"ready forked_in=([\d.]+)"
+# The table of SIGUSR1 ends with the child of the last slot.
+LAST_ROW: Final = r"^web +{} +\d+ .*$"
+
+
+class Seen(NamedTuple):
+    """What one client saw: when the good answers came (monotonic s), how often what went wrong."""
+
+    good: list[float]
+    slowest: float
+    failed: Counter[str]
+
+
+def crash(contender: Contender, children: int, seconds: float, *, every: float) -> dict[str, float]:
+    """SIGKILL one worker after another under a steady load; what came back of the requests.
+
+    `answered`: % of what was to be asked at the steady rate. Who waits for an answer asks nothing
+    else meanwhile, so a server that stands still loses these too.
+    """
+    with running(contender, children) as server, ThreadPoolExecutor(CLIENTS) as clients:
+        began_at, lasts = time.monotonic(), seconds + AFTERWARDS
+        asked = [clients.submit(ask_steadily, server.port, lasts) for _ in range(CLIENTS)]
+        kills = sum(kill_one_after(server, every) for _ in range(round(seconds / every)))
+        server.hear_for(AFTERWARDS)
+        seen = [one.result() for one in asked]
+        failed = sum((one.failed for one in seen), Counter[str]())
+        good = sorted(at for one in seen for at in one.good)
+        return {
+            "kills": kills,
+            "good": len(good),
+            "answered": min(100.0, 100 * len(good) / (CLIENTS * lasts / INTERVAL)),
+            "refused": failed["refused"],
+            "broken": failed["broken"] + failed["late"],
+            "gap": longest_gap([began_at, *good, began_at + lasts]),
+            "gone": float(server.has_ended),
+        }
+
+
+def kill_one_after(server: Running, seconds: float) -> bool:
+    """Wait, and kill any worker; tell whether there was one."""
+    server.hear_for(seconds)
+    if workers := server.workers():
+        kill(random.choice(workers), signal.SIGKILL)
+    return bool(workers)
+
+
+def longest_gap(moments: list[float]) -> float:
+    return max(b - a for a, b in pairwise(moments))
+
+
+def in_hand(contender: Contender, children: int, seconds: float) -> dict[str, float]:
+    """SIGKILL of an idle child while others have a request of 6 s and a stream in hand.
+
+    `first` and `slowest`: what fresh requests wait, the one that is sent at once and the worst of
+    so many seconds, each on a connection of its own. `cut`: how many of the long ones broke off.
+    """
+    with running(contender, children) as server, ThreadPoolExecutor(2) as clients:
+        long = clients.submit(answer_from, server.port, b"/long")
+        stream = clients.submit(streams_until, server.port, long)
+        assert requests_begun(server, 2, ANSWER_TIMEOUT) == 2, "the long ones did not begin"
+        idle = sorted(set(server.workers()) - server.told("begun"))
+        kill(random.choice(idle), signal.SIGKILL)
+        asked_at = time.monotonic()
+        seen = ask_steadily(server.port, seconds)
+        first = seen.good[0] - asked_at if seen.good else GIVE_UP
+        cut = (not was_answered(long)) + (not stream.result())
+        return {"first": first, "slowest": seen.slowest, "cut": cut, "failed": seen.failed.total()}
+
+
+def streams_until(port: int, other: Future[bytes]) -> bool:
+    """Read a stream until the other one is done; tell whether events came for so long."""
+    with socket.create_connection(("127.0.0.1", port), ANSWER_TIMEOUT) as connection:
+        connection.sendall(REQUEST % b"/stream")
+        try:
+            while connection.recv(65536):
+                if other.done():
+                    return True
+        except OSError:
+            pass  # broken off, as by an end
+    return False
+
+
+def ask_steadily(port: int, seconds: float) -> Seen:
+    """A request on a connection of its own every INTERVAL, for so long."""
+    good, failed, slowest = [], Counter[str](), 0.0
+    ends_at = (next_at := time.monotonic()) + seconds
+    while (began_at := time.monotonic()) < ends_at:
+        if began_at < next_at:
+            select.select([], [], [], next_at - began_at)  # a rate has no event but the clock
+            began_at = time.monotonic()
+        next_at = max(next_at, began_at) + INTERVAL
+        outcome, done_at = outcome_of(port), time.monotonic()
+        slowest = max(slowest, done_at - began_at)
+        if outcome == "good":
+            good.append(done_at)
+        else:
+            failed[outcome] += 1
+    return Seen(good, slowest, failed)
+
+
+def outcome_of(port: int) -> str:
+    """`good`; `refused`; `broken` off, by a reset or an answer that is none; `late`."""
+    try:
+        return "good" if is_good(answer_from(port, timeout=GIVE_UP)) else "broken"
+    except ConnectionRefusedError:
+        return "refused"
+    except ConnectionError:
+        return "broken"
+    except TimeoutError:
+        return "late"
+
+
+def again(contender: Contender, children: int, _seconds: float) -> dict[str, float]:
+    """SIGUSR1 to its table, `stats --json`, a child's death to all ready again.
+
+    The floor only says what forking as many takes: a crash costs no less.
+    """
+    with running(contender, children) as server:
+        if contender.side == "floor":
+            return {"again": seconds_in(server, FORKED)}
+        facts = {"usr1": table_after(server), "stats": look(server)}
+        server.hear_for(max(SETTLED, SHARE * seconds_in(server, READY.format(1))))
+        return facts | {"again": ready_after(server)}
+
+
+def seconds_in(server: Running, pattern: str) -> float:
+    return float(server.wait_for(pattern)[0][1])
+
+
+def table_after(server: Running) -> float:
+    told_at = time.monotonic()
+    server.signal(signal.SIGUSR1)
+    server.wait_for(LAST_ROW.format(server.count - 1))
+    return time.monotonic() - told_at
+
+
+def look(server: Running) -> float:
+    asked_at = time.monotonic()
+    done = supervisor("stats", "--json", "-c", str(server.config))
+    assert done.returncode == 0, done.stderr
+    return time.monotonic() - asked_at
+
+
+def ready_after(server: Running) -> float:
+    killed_at = time.monotonic()
+    kill(random.choice(server.workers()), signal.SIGKILL)
+    server.wait_for(READY.format(2))
+    return time.monotonic() - killed_at

@@ -1,0 +1,108 @@
+"""What requests and datagrams cost: by wrk(1), by a window of datagrams, by what a child says."""
+
+import re
+import socket
+import statistics
+import subprocess
+import time
+from typing import Final
+
+from tests.benchmarks.contenders import QUESTIONS, Contender
+from tests.benchmarks.kernel import cpu_seconds, tree
+from tests.benchmarks.running import ANSWER_TIMEOUT, Running, datagrams_to, running
+
+CONNECTIONS: Final = 32
+WARM_UP: Final = 1  # s
+WINDOW: Final = 16  # datagrams on their way
+UNITS: Final = {"us": 1e-3, "ms": 1.0, "s": 1e3}
+SLOWEST: Final = r"(?m)^\s+99%\s+([\d.]+)(us|ms|s)$"
+ERRORS: Final = r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)"
+BAD: Final = r"Non-2xx or 3xx responses: (\d+)"
+
+
+def throughput(contender: Contender, children: int, seconds: float) -> dict[str, float]:
+    """Kept connections and a connection for each request, against one and the same server."""
+    with running(contender, children) as server:
+        load(server, WARM_UP)
+        kept = turn(server, int(seconds))
+        closed = turn(server, int(seconds), "-H", "Connection: close")
+    failed = kept.pop("failed") + closed.pop("failed")
+    named = {f"kept_{key}": value for key, value in kept.items()}
+    return named | {f"closed_{key}": value for key, value in closed.items()} | {"failed": failed}
+
+
+def turn(server: Running, seconds: int, *options: str) -> dict[str, float]:
+    """What wrk says; us of CPU of all processes a request; % of that in the busiest process.
+
+    Who accepts all connections in one child leaves the other CPU to wrk: fast here, and only here.
+    """
+    pids = tree(server.pid)
+    before = [cpu_seconds([pid]) for pid in pids]
+    said = figures(load(server, seconds, *options))
+    used = [cpu_seconds([pid]) - spent for pid, spent in zip(pids, before, strict=True)]
+    cpu = sum(used) / max(said.pop("requests"), 1) * 1e6
+    return said | {"cpu": cpu, "busiest": max(used) / sum(used) * 100}
+
+
+def load(server: Running, seconds: int, *options: str) -> str:
+    command = ["wrk", "--latency", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", *options]
+    url = f"http://127.0.0.1:{server.port}/"
+    return subprocess.run([*command, url], capture_output=True, text=True, check=True).stdout
+
+
+def figures(said: str) -> dict[str, float]:
+    """What wrk printed: requests, these a second, ms of the slowest 1 %, failures."""
+    slowest = re.findall(SLOWEST, said) or [("0", "s")]
+    counts = [*re.findall(BAD, said), *(re.findall(ERRORS, said) or [()])[0]]
+    return {
+        "requests": float(number(r"(\d+) requests in", said)),
+        "rate": float(number(r"Requests/sec:\s+([\d.]+)", said)),
+        "slowest": float(slowest[0][0]) * UNITS[slowest[0][1]],
+        "failed": float(sum(map(int, counts))),
+    }
+
+
+def number(pattern: str, said: str) -> str:
+    return (re.findall(pattern, said) or ["0"])[0]
+
+
+def datagrams(contender: Contender, children: int, seconds: float) -> dict[str, float]:
+    """Answers a second, and us of the children's CPU time for each."""
+    with running(contender, children) as server:
+        pids = tree(server.pid)[1:]
+        before = cpu_seconds(pids)
+        answered, took = asked(server.port, QUESTIONS[contender.family], seconds)
+        cpu = cpu_seconds(pids) - before
+    return {"rate": answered / took, "cpu": cpu / answered * 1e6}
+
+
+def asked(port: int, question: bytes, seconds: float) -> tuple[int, float]:
+    """Answers, seconds. A lost datagram would shrink the window: it raises TimeoutError."""
+    answered = 0
+    with datagrams_to(port) as client:
+        for _ in range(WINDOW):
+            client.send(question)
+        began_at = time.monotonic()
+        while (now := time.monotonic()) < began_at + seconds:
+            client.recv(65535)
+            client.send(question)
+            answered += 1
+        for _ in range(WINDOW):
+            client.recv(65535)
+    return answered + WINDOW, now - began_at
+
+
+def cost(contender: Contender, children: int, samples: float) -> dict[str, float]:
+    """Microseconds of CPU time: `with child.request()`, a context that does nothing.
+
+    The least of so many samples: all noise only adds.
+    """
+    with running(contender, children) as server:
+        taken = [sample(server.port) for _ in range(int(samples))]
+    requests, bare = zip(*taken, strict=True)
+    return {"request": min(requests), "median": statistics.median(requests), "bare": min(bare)}
+
+
+def sample(port: int) -> list[float]:
+    with socket.create_connection(("127.0.0.1", port), timeout=ANSWER_TIMEOUT) as connection:
+        return [float(word) for word in connection.makefile().read().split()]

@@ -1,1 +1,0 @@
-"""Ours side by side with its peers: `make bench-peers`."""

@@ -1,0 +1,1 @@
+"""From samples to tables, plots and the part of the README. Nothing is measured here."""

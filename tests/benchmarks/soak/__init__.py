@@ -1,0 +1,1 @@
+"""A server under load that is wounded again and again: `make soak`."""
