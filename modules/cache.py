@@ -15,7 +15,7 @@ from supervisor.child.child import Child
 from supervisor.child.module import Module
 from supervisor.child.shared import Server
 from supervisor.config.schema import Options
-from supervisor.log.entries import log, pairs
+from supervisor.log.entries import log
 from supervisor.system.clock import wall_clock
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Cache(Module):
             stale = database.reader_check()
             database.sync(True)
             entries = database.stat()["entries"]
-        log.debug("cache synced %s", pairs(path=self._path, entries=entries, stale_readers=stale))
+        log.debug("cache synced", path=self._path, entries=entries, stale_readers=stale)
 
     def get(self, key: str | bytes) -> bytes | None:
         """The value of `key`; None when there is none, or it has expired."""

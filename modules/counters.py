@@ -9,7 +9,7 @@ from typing import ClassVar
 from supervisor.child.module import Module
 from supervisor.child.shared import Server
 from supervisor.config.schema import Options
-from supervisor.log.entries import log, pairs
+from supervisor.log.entries import log
 from supervisor.system.resources import write_atomically
 
 
@@ -44,7 +44,7 @@ class Counters(Module):
         try:
             totals = json.loads(self._path.read_text())
         except FileNotFoundError:
-            log.info("counters begin at zero %s", pairs(path=self._path))
+            log.info("counters begin at zero", path=self._path)
             return {}
         except ValueError as error:
             raise ValueError(f"{self._path}: not a file of counters: {error}") from None

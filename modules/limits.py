@@ -12,7 +12,7 @@ from supervisor.child.module import Module
 from supervisor.child.shared import Server
 from supervisor.config.schema import Options
 from supervisor.errors import StartError
-from supervisor.log.entries import log, pairs
+from supervisor.log.entries import log
 
 Limit = Annotated[int, Meta(ge=-1, le=2**62)]
 
@@ -58,7 +58,7 @@ class Limits(Module):
             if pair is not None:
                 resource.setrlimit(kind.number, pair)
         self._limited.add()
-        log.debug("limits set %s", pairs(slot=child.slot))
+        log.debug("limits set", slot=child.slot)
 
     def _pair(self, name: str, kind: _Kind) -> tuple[int, int] | None:
         """(soft, hard) to set, None for nothing."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import select
 import signal
@@ -15,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 from supervisor.child.requests import Burst, Request, Requests, Step
 from supervisor.errors import Exit, Stop
-from supervisor.log.entries import log, pairs
+from supervisor.log import entries
+from supervisor.log.entries import log
 from supervisor.scoreboard.layout import (
     ACTIVE,
     BUSY,
@@ -104,7 +104,7 @@ class Child:
         self.listeners: Sequence[Listener] = place.listeners
         self.worker = worker
         self.modules = modules
-        self.log = logging.getLogger(place.section)
+        self.log = entries.logger(place.section)
         self._place = place
         self._board = board
         self._shared = shared
@@ -331,7 +331,7 @@ class Child:
         facts = {"requests": REQUESTS, "errors": ERRORS, "active": ACTIVE}
         numbers = {name: words[base + word] for name, word in facts.items()}
         busy = words[base + BUSY] / 1e9
-        log.info("statistics %s", pairs(state=state, **numbers, busy=busy))
+        log.info("statistics", state=state, **numbers, busy=busy)
         self._printing = False
 
     def _wait_for_lock(self, lock: Lock, timeout: float | None) -> bool:
@@ -460,7 +460,7 @@ class Child:
             try:
                 module.child_exit(self)
             except BaseException:
-                log.exception("child_exit failed module=%s", type(module).__name__)
+                log.exception("child_exit failed", module=type(module).__name__)
         if self._resources is not None:
             self._resources.release()
             journal_of(self._place.tempdir).unlink(missing_ok=True)

@@ -45,18 +45,27 @@ def start(file: Path | None, settings: tuple[str, ...], dont_fork: bool, daemon:
     if not signals.is_ignored(signal.SIGINT):
         signals.restore_default(signal.SIGINT)  # nothing is ours yet: Ctrl-C just ends
     config, problems = read_config(file, settings)
+    if not config.log.file:
+        _open_log(config, dont_fork)  # before anything else can be wrong
     _check_names(config, problems)
     config = _enter(config)
-    try:
-        entries.configure(config.log.level, config.log.format, config.log.file)
-    except OSError as error:
-        raise ConfigError([f"{config.file}: log.file: {error.strerror}"]) from None
+    if config.log.file:
+        _open_log(config, dont_fork)
     from supervisor.master import master
 
     if daemon:
         _start_daemon(config)
     server = master.Master(config)
     master.leave(server.run_here() if dont_fork else server.run())
+
+
+def _open_log(config: Config, dont_fork: bool) -> None:
+    try:
+        entries.configure(config.log.level, config.log.format, config.log.file)
+    except OSError as error:
+        raise ConfigError([f"{config.file}: log.file: {error.strerror}"]) from None
+    if config.log.format == "json" and not dont_fork:  # a debugger wants the real ones
+        entries.wrap_streams()
 
 
 def _start_daemon(config: Config) -> NoReturn:

@@ -1,83 +1,145 @@
-"""How a log entry looks and where it goes. One entry is one write(2), so entries of many processes
-never mix.
+"""Our log: what it is told, and where that goes.
+
+It shares nothing with the package logging, which applications configure: whatever they do there,
+our entries keep their form, their level and their file.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
-import logging
 import os
-import stat
 import sys
 import time
-from typing import Literal
+import traceback
+from typing import TYPE_CHECKING, Final, Literal
 
-log = logging.getLogger("supervisor")
+from supervisor.log.destination import Destination, Form, ToFile, ToStderr, encoded, wants_colour
+from supervisor.log.file import write_all
+from supervisor.log.forms import (
+    OURS,
+    Entry,
+    Level,
+    Origin,
+    as_coloured_text,
+    as_json,
+    as_text,
+    escaped,
+    pairs,
+)
+
+if TYPE_CHECKING:
+    from supervisor.log.foreign import OwnLogger
+
+__all__ = ["pairs"]
 
 Format = Literal["text", "json", "journal"]
+_FORMS: Final[dict[str, Form]] = {"text": as_text, "json": as_json}
 
 
-class _Formatter(logging.Formatter):
-    """Knows the subject, `master[4711]` or `web/3[4712]`, that every entry of this process begins
-    with.
+class Log:
+    """Our own log: an event and its facts, `log.info("child ready", worker="web", slot=3)`.
+
+    Facts that are None are left out; floats are seconds. `note`, `table` and `traceback` may have
+    many lines. Nothing here raises. Until it is configured, warnings and errors go to stderr.
     """
 
-    def __init__(self, subject: str) -> None:
-        super().__init__()
-        self.subject = subject
+    def __init__(self) -> None:
+        self.origin = Origin()
+        self.destination: Destination = ToStderr(as_text)
+        self.says_json = False  # on stderr
+        self._level: int = Level.WARNING
 
-    def message(self, record: logging.LogRecord) -> str:
-        text = record.getMessage()
-        if record.exc_info:
-            text += "\n" + self.formatException(record.exc_info)
-        return text
+    def configure(self, level: str, destination: Destination, *, says_json: bool) -> None:
+        """Let entries of `level` and above go there."""
+        self.destination.close()
+        self.destination = destination
+        self.says_json = says_json
+        self._level = Level[level.upper()]
 
-    def format(self, record: logging.LogRecord) -> str:
-        return f"{_instant(record)} {record.levelname} {self.subject} {self.message(record)}\n"
+    def is_enabled(self, level: int) -> bool:
+        """True where entries of this level are written."""
+        return level >= self._level
+
+    def debug(self, event: str, /, *arguments: object, **facts: object) -> None:
+        """Each wake."""
+        self._tell(Level.DEBUG, event, arguments, facts)
+
+    def info(self, event: str, /, *arguments: object, **facts: object) -> None:
+        """The life of the server."""
+        self._tell(Level.INFO, event, arguments, facts)
+
+    def warning(self, event: str, /, *arguments: object, **facts: object) -> None:
+        """The unexpected."""
+        self._tell(Level.WARNING, event, arguments, facts)
+
+    def error(
+        self, event: str, /, *arguments: object, exc: BaseException | None = None, **facts: object
+    ) -> None:
+        """What needs a person; with the traceback of `exc`."""
+        if exc is not None:
+            facts["traceback"] = "".join(traceback.format_exception(exc))
+        self._tell(Level.ERROR, event, arguments, facts)
+
+    def exception(self, event: str, /, *arguments: object, **facts: object) -> None:
+        """An error with the traceback of the exception in hand."""
+        self.error(event, *arguments, exc=sys.exception(), **facts)
+
+    def write(self, entry: Entry) -> None:
+        """Write an entry, whatever its level."""
+        self.destination.put(entry, self.origin)
+
+    def tell(self, severity: Level, logger: str, message: str, /, **facts: object) -> None:
+        """Write what somebody else has to say, whatever its level."""
+        self.write(Entry(time.time_ns(), severity.name, message, facts, logger, severity))
+
+    def _tell(
+        self, level: Level, event: str, arguments: tuple[object, ...], facts: dict[str, object]
+    ) -> None:
+        if self.is_enabled(level):
+            if arguments:
+                event = event % arguments
+            self.write(Entry(time.time_ns(), level.name, event, facts, severity=level))
 
 
-class _JsonFormatter(_Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        entry = {
-            "time": _instant(record),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "subject": self.subject,
-            "message": self.message(record),
-        }
-        return json.dumps(entry, ensure_ascii=False) + "\n"
+log: Final = Log()
 
 
-class _JournalFormatter(_Formatter):
-    """journald knows the time, the pid and the priority by itself."""
+def configure(level: str, form: Format, file: str = "") -> None:
+    """Send our entries, and what applications log without a configuration of their own, to `file`,
+    or to stderr where it is empty.
 
-    def format(self, record: logging.LogRecord) -> str:
-        return f"{self.subject.partition('[')[0]} {self.message(record)}"
+    Raises OSError when the file cannot be opened.
+    """
+    from supervisor.log import foreign
 
-
-class _StderrHandler(logging.Handler):
-    """Writes each entry to descriptor 2 at once; a reader that is gone is no reason to fail."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        data = self.format(record).encode("utf-8", "backslashreplace")
-        with contextlib.suppress(OSError):
-            while data:
-                data = data[os.write(2, data) :]
+    if not file and form == "text" and to_journal(os.environ):
+        form = "journal"
+    log.configure(level, _destination(form, file), says_json=form == "json" and not file)
+    foreign.take_root(log.write, Level[level.upper()])
 
 
-def _file_handler(file: str) -> logging.Handler:
-    """A handler that follows a rename by logrotate; the formatter ends the line itself."""
-    from logging.handlers import WatchedFileHandler
+def _destination(form: Format, file: str) -> Destination:
+    if form == "journal":
+        from supervisor.log.journald import Journal
 
-    handler = WatchedFileHandler(file, encoding="utf-8", errors="backslashreplace")
-    handler.terminator = ""
-    return handler
+        return Journal()
+    if file:
+        return ToFile(_FORMS[form], file, say_error)
+    return ToStderr(as_coloured_text if form == "text" and wants_colour() else _FORMS[form])
 
 
-def _instant(record: logging.LogRecord) -> str:
-    date = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-    return f"{date}.{int(record.msecs):03d}Z"
+def wrap_streams() -> None:
+    """Where the log is JSON: what Python code prints, here and in the children, becomes entries."""
+    from supervisor.log import streams
+
+    streams.wrap(log.tell)
+
+
+def logger(name: str) -> OwnLogger:
+    """A logger for user code whose records come to our log, whatever `logging` is made of."""
+    from supervisor.log.foreign import OwnLogger
+
+    return OwnLogger(name, log.write, log.is_enabled)
 
 
 def to_journal(environ: dict[str, str] | os._Environ[str]) -> bool:
@@ -92,44 +154,15 @@ def to_journal(environ: dict[str, str] | os._Environ[str]) -> bool:
     return stream == f"{facts.st_dev}:{facts.st_ino}"
 
 
-def configure(level: str, form: Format, file: str, subject: str = "master") -> None:
-    """Send all logging of this process to `file`, or to stderr when it is empty.
-
-    Raises OSError when the file cannot be opened.
-    """
-    if not file and form == "text" and to_journal(os.environ):
-        form = "journal"
-    kinds = {"text": _Formatter, "json": _JsonFormatter, "journal": _JournalFormatter}
-    handler = _destination(form, file)
-    handler.setFormatter(kinds[form](f"{subject}[{os.getpid()}]"))
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    logging.raiseExceptions = False  # a full disk must not stop the server
-    root.setLevel(level.upper())
-
-
-def _destination(form: Format, file: str) -> logging.Handler:
-    if form == "journal":
-        from supervisor.log.journald import JournalHandler
-
-        return JournalHandler()
-    return _file_handler(file) if file else _StderrHandler()
-
-
 def rename(subject: str) -> None:
-    """Begin this process's entries with another subject; for a child, after the fork."""
-    for handler in logging.getLogger().handlers:
-        if isinstance(handler.formatter, _Formatter):
-            handler.formatter.subject = f"{subject}[{os.getpid()}]"
+    """Begin this process's entries with `SECTION/SLOT`, or `master`; after a fork."""
+    worker, _, slot = subject.rpartition("/")
+    log.origin = Origin(worker, int(slot)) if worker else Origin()
 
 
 def give_to(uid: int, gid: int) -> None:
     """Let another user own the log file, so that it can be opened again after a rotation."""
-    for handler in logging.getLogger().handlers:
-        if isinstance(handler, logging.FileHandler) and handler.stream is not None:
-            descriptor = handler.stream.fileno()
-            if stat.S_ISREG(os.fstat(descriptor).st_mode):
-                os.fchown(descriptor, uid, gid)
+    log.destination.give_to(uid, gid)
 
 
 def flush() -> None:
@@ -140,23 +173,15 @@ def flush() -> None:
 
 
 def say_error(message: str) -> None:
-    """Tell the person at the terminal, one line each: `supervisor: error: ...`. Never raises."""
-    priority = "<3>" if to_journal(os.environ) else ""  # sd-daemon(3)
-    text = "".join(f"{priority}supervisor: error: {line}\n" for line in message.splitlines())
-    with contextlib.suppress(OSError):
-        os.write(2, text.encode("utf-8", "backslashreplace"))
-
-
-def pairs(**facts: object) -> str:
-    """`slot=3 pid=4711 after=0.04s`: the facts of one log line. None is left out; floats are
-    seconds.
+    """Tell the person at the terminal, one line each: `supervisor: error: ...`; where the log on
+    stderr is JSON, one object each. Never raises.
     """
-    return " ".join(f"{key}={_show(value)}" for key, value in facts.items() if value is not None)
-
-
-def _show(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.3f}s"
-    text = str(value)
-    is_plain = text.isprintable() and " " not in text and text != ""
-    return text if is_plain else json.dumps(text, ensure_ascii=False)
+    lines = [escaped(line) for line in message.splitlines()]
+    if log.says_json:
+        for line in lines:
+            log.tell(Level.ERROR, OURS, line)
+        return
+    priority = "<3>" if to_journal(os.environ) else ""  # sd-daemon(3)
+    text = "".join(f"{priority}supervisor: error: {line}\n" for line in lines)
+    with contextlib.suppress(OSError):
+        write_all(2, encoded(text))

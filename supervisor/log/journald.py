@@ -10,23 +10,24 @@ import array
 import contextlib
 import errno
 import fcntl
-import logging
 import os
 import socket
 import struct
 from collections.abc import Mapping
 from typing import Final
 
+from supervisor.log.forms import Entry, Level, Origin, as_journal
+
 SOCKET: Final = "/run/systemd/journal/socket"
 _SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
 
 # syslog(3).
-_PRIORITY: Final = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3}
+_PRIORITY: Final[dict[int, int]] = {Level.DEBUG: 7, Level.INFO: 6, Level.WARNING: 4, Level.ERROR: 3}
 
 
 def priority_of(level: int) -> int:
-    """The syslog priority of a logging level."""
-    return _PRIORITY.get(level, 2 if level > logging.ERROR else 6)
+    """The syslog priority of a level."""
+    return _PRIORITY.get(level, 2 if level > Level.ERROR else 6)
 
 
 def encode(fields: Mapping[str, str]) -> bytes:
@@ -74,20 +75,20 @@ class JournalSocket:
             os.close(descriptor)
 
 
-class JournalHandler(logging.Handler):
+class Journal:
     """Sends each entry; what journald does not take goes to stderr, which is its stream as well."""
 
     def __init__(self) -> None:
-        super().__init__()
         self._journal = JournalSocket()
 
-    def emit(self, record: logging.LogRecord) -> None:
-        message, priority = self.format(record), priority_of(record.levelno)
+    def put(self, entry: Entry, origin: Origin) -> None:
+        """Send one entry. Never raises OSError."""
+        message, priority = as_journal(entry, origin), priority_of(entry.severity)
         fields = {
             "MESSAGE": message,
             "PRIORITY": str(priority),
             "SYSLOG_IDENTIFIER": "supervisor",
-            "LOGGER": record.name,
+            "LOGGER": entry.logger or "supervisor",
         }
         try:
             self._journal.send(fields)
@@ -96,6 +97,9 @@ class JournalHandler(logging.Handler):
             with contextlib.suppress(OSError):
                 os.write(2, text.encode("utf-8", "backslashreplace"))
 
+    def give_to(self, uid: int, gid: int) -> None:
+        """It belongs to nobody."""
+
     def close(self) -> None:
+        """Give the socket back."""
         self._journal.close()
-        super().close()

@@ -9,7 +9,7 @@ import re
 import signal
 from typing import Any, Final, NamedTuple
 
-from supervisor.log.entries import pairs
+from supervisor.log.forms import Size
 from supervisor.scoreboard.layout import State
 from supervisor.system.process import Death
 
@@ -57,31 +57,27 @@ class Crash(NamedTuple):
         text = f"workers.{self.worker}: slot {self.slot} {what}: {self.cause}"
         return f"{text}: {why}" if why else text
 
-    def entry(self) -> str:
-        """The log entry: one line of facts, then what the black box holds."""
+    def facts(self) -> dict[str, Any]:
+        """The facts of the log entry, with what the black box holds."""
         death = self.death
-        facts = pairs(
-            worker=self.worker,
-            slot=self.slot,
-            pid=death.pid,
-            cause=self.cause,
-            exit=death.exit_code,
-            signal=None if death.signum is None else death.cause,
-            core_dumped=True if death.dumped_core else None,
-            uptime=self.uptime,
-            state=self.state.name.lower(),
-            for_=self.in_state,
-            request=self.request or None,
-            lock=self.lock,
-            peak_rss=f"{death.peak_rss // 1048576}MiB",
-            cpu=death.cpu_seconds,
-        ).replace("for_=", "for=")
-        lines = [f"child died {facts}"]
-        if self.oom_killed:
-            lines.append("killed by the kernel's OOM killer")
-        if self.traceback:
-            lines.append(self.traceback.rstrip("\n"))
-        return "\n".join(lines)
+        return {
+            "worker": self.worker,
+            "slot": self.slot,
+            "pid": death.pid,
+            "cause": self.cause,
+            "exit": death.exit_code,
+            "signal": None if death.signum is None else death.cause,
+            "core_dumped": True if death.dumped_core else None,
+            "uptime": self.uptime,
+            "state": self.state.name.lower(),
+            "for": self.in_state,
+            "request": self.request or None,
+            "lock": self.lock,
+            "peak_rss": Size(death.peak_rss),
+            "cpu": death.cpu_seconds,
+            "note": "killed by the kernel's OOM killer" if self.oom_killed else None,
+            "traceback": self.traceback or None,
+        }
 
 
 def cause_of(death: Death, *, active: int, has_request_timeout: bool, is_stopping: bool) -> str:

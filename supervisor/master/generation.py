@@ -16,7 +16,7 @@ from typing import Any, Final, NoReturn
 from supervisor.child.child import Child, Place
 from supervisor.child.names import describe
 from supervisor.errors import Exit, ScoreboardError, Stop, SupervisorError
-from supervisor.log.entries import log, pairs
+from supervisor.log.entries import log
 from supervisor.master.death import Crash
 from supervisor.master.frame import Cause, Frame, Slot, as_start_failure, plan, signal_cause
 from supervisor.master.hooks import GRACE, Hooks
@@ -173,14 +173,14 @@ class Generation:
     def _announce(self) -> None:
         self._board.set_server_state(ServerState.RUNNING)
         self.ready_at = time.monotonic()
-        facts = pairs(
+        log.info(
+            "server ready",  # waited for by tests and scripts
             name=self._frame.config.name,
             pid=os.getpid(),
             children=len(self._slots),
             generation=self.number,
             after=self.ready_at - self._begun,
         )
-        log.info("server ready %s", facts)  # waited for by tests and scripts
         self._frame.notifier.ready(f"running: {len(self._slots)} children")
         if self._frame.launcher is not None:
             self._frame.launcher.release()
@@ -190,7 +190,7 @@ class Generation:
         self._board.mark_ready(slot.number)
         pid = self._board.pid(slot.number)
         after = (wall_clock() - self._board.started_at(slot.number)) / 1e9
-        log.info("child ready %s after=%.3fs", self._name(slot, pid), after)
+        log.info("child ready", **self._facts(slot, pid), after=after)
 
     def _dump_late(self) -> None:
         """Let the late ones write down where they hang, and die: the first report is the cause."""
@@ -242,9 +242,9 @@ class Generation:
         try:
             facts = picture.detailed(self._board.snapshot(), _SAMPLING, with_pss=False)
         except ScoreboardError as error:
-            log.warning("no statistics %s", pairs(reason=str(error)))
+            log.warning("no statistics", reason=str(error))
         else:
-            log.info("statistics\n%s", table.table(facts))
+            log.info("statistics", table=table.table(facts))
 
     def _bury(self, death: Death) -> None:
         """Take a dead child off the table; its death is the cause unless there is one already."""
@@ -255,13 +255,13 @@ class Generation:
         remove_temporary(self._frame.runtime, slot.number)
         if self._cause is not None and death.exit_code == 0:
             self._board.end_slot(slot.number)
-            log.info("child exited %s code=0", self._name(slot, death.pid))
+            log.info("child exited", **self._facts(slot, death.pid), code=0)
             return
         crash = self._examiner.examine(slot, death, late=self._late, is_cause=self._cause is None)
         is_finished = crash.state is State.FINISHED and death.exit_code == 0
         self._board.end_slot(slot.number, is_finished)
         if is_finished:
-            log.info("child finished %s", self._name(slot, death.pid))
+            log.info("child finished", **self._facts(slot, death.pid))
             self._finished += 1
             if self._finished == len(self._slots):
                 self._cause = self._cause or Cause("finished")
@@ -270,26 +270,27 @@ class Generation:
         else:
             self.last_crash = crash.record()
             self._board.set_crash(self.last_crash)
-            log.error("%s", crash.entry())
+            log.error("child died", **crash.facts())
             self._cause = Cause("child-died", Exit.CRASH, message=crash.message())
 
     def _log_consequence(self, slot: Slot, crash: Crash) -> None:
-        name, death = self._name(slot, crash.death.pid), crash.death
-        box = f"\n{crash.traceback}" if crash.traceback else ""
+        death, facts = crash.death, self._facts(slot, crash.death.pid)
+        box = crash.traceback or None
         if crash.cause == "stop_timeout":
             self._board.words[H_FORCED] += 1
-            log.warning("child killed %s signal=SIGALRM reason=stop-timeout%s", name, box)
+            reason = {"signal": "SIGALRM", "reason": "stop-timeout"}
+            log.warning("child killed", **facts, **reason, traceback=box)
         elif death.signum is not None:
-            log.info("child exited %s signal=%s%s", name, death.cause, box)
+            log.info("child exited", **facts, signal=death.cause, traceback=box)
         else:
-            log.info("child exited %s code=%s%s", name, death.exit_code, box)
+            log.info("child exited", **facts, code=death.exit_code, traceback=box)
 
     # Down.
 
     def _stop(self, cause: Cause, ends: bool) -> None:
         """Steps 1 to 4 of a shutdown: close the door, stop, kill the late, sweep."""
         self._cause = cause
-        log.info("server stopping %s", pairs(reason=cause.reason))
+        log.info("server stopping", reason=cause.reason)
         self._board.set_server_state(ServerState.STOPPING)
         if ends:
             self._close_door()
@@ -319,8 +320,9 @@ class Generation:
             return  # no child was ever made
         totals = picture.totals(self._board.snapshot())
         killed = self._board.words[H_FORCED] or None
-        facts = pairs(requests=totals["requests"], errors=totals["errors"], killed=killed)
-        log.info("last statistics %s", facts)
+        log.info(
+            "last statistics", requests=totals["requests"], errors=totals["errors"], killed=killed
+        )
 
     def _tell_others(self) -> list[int]:
         """Stop those that want another signal than TERM; return the pids of the rest."""
@@ -366,7 +368,7 @@ class Generation:
 
     def _kill_rest(self, reason: str) -> None:
         for pid, slot in self._alive.items():
-            log.warning("child killed %s signal=SIGKILL reason=%s", self._name(slot, pid), reason)
+            log.warning("child killed", **self._facts(slot, pid), signal="SIGKILL", reason=reason)
             process.kill(pid)
             self._board.words[H_FORCED] += 1
 
@@ -380,7 +382,7 @@ class Generation:
         process.reap_all()
         while left := set(process.own_children()) - spared - self._frame.strangers:
             for pid in left:
-                log.warning("left process killed %s", pairs(pid=pid, name=process.name_of(pid)))
+                log.warning("left process killed", pid=pid, name=process.name_of(pid))
                 process.kill(pid)
                 process.reap_one(pid)
 
@@ -402,8 +404,9 @@ class Generation:
         if self.number % _THAW_EVERY == 0:
             gc.unfreeze()
 
-    def _name(self, slot: Slot, pid: int) -> str:
-        return pairs(worker=slot.name, slot=slot.number, generation=self.number, pid=pid)
+    def _facts(self, slot: Slot, pid: int) -> dict[str, Any]:
+        """Which child an entry is about."""
+        return {"worker": slot.name, "slot": slot.number, "generation": self.number, "pid": pid}
 
 
 def _warn_of_threads() -> None:
@@ -411,4 +414,4 @@ def _warn_of_threads() -> None:
         thread.name for thread in threading.enumerate() if thread is not threading.main_thread()
     ]
     if names:
-        log.warning("threads alive before the fork %s", pairs(threads=", ".join(names)))
+        log.warning("threads alive before the fork", threads=", ".join(names))

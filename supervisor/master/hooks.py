@@ -12,7 +12,7 @@ from supervisor.child.module import Module
 from supervisor.child.names import describe
 from supervisor.child.shared import Server
 from supervisor.errors import StartError, Stop
-from supervisor.log.entries import log, pairs
+from supervisor.log.entries import log
 from supervisor.master.frame import Frame
 from supervisor.scoreboard.writer import Scoreboard
 from supervisor.views import picture
@@ -45,11 +45,11 @@ class Hooks:
                     self.modules[name] = module
             except Stop as stop:
                 if stop.signum == signal.SIGALRM:
-                    log.exception("module init abandoned %s", pairs(module=name))
+                    log.exception("module init abandoned", module=name)
                     raise StartError(f"modules.{name}: init not done by start_timeout") from stop
                 raise
             except BaseException as error:
-                log.exception("module init failed %s", pairs(module=name))
+                log.exception("module init failed", module=name)
                 raise StartError(f"modules.{name}: init failed: {describe(error)}") from error
         shared.write_initial()
 
@@ -74,9 +74,8 @@ class Hooks:
                 left = max(deadline - time.monotonic(), min(GRACE, whole))
                 with self._frame.signals.deadline(left):
                     module.destroy()
-                log.debug("module destroyed %s", pairs(module=name))
+                log.debug("module destroyed", module=name)
             except Stop:
-                facts = pairs(module=name, reason="destroy-timeout")
-                log.exception("module destroy abandoned %s", facts)
+                log.exception("module destroy abandoned", module=name, reason="destroy-timeout")
             except BaseException:
-                log.exception("module destroy failed %s", pairs(module=name))
+                log.exception("module destroy failed", module=name)

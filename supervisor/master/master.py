@@ -19,7 +19,7 @@ from supervisor.config.decode import Problems
 from supervisor.config.schema import Config
 from supervisor.errors import ConfigError, Exit, NoPermission, StartError, Stop, SupervisorError
 from supervisor.log import entries
-from supervisor.log.entries import log, pairs
+from supervisor.log.entries import log
 from supervisor.master.daemon import Launcher
 from supervisor.master.frame import Cause, Frame
 from supervisor.master.generation import Generation
@@ -166,7 +166,7 @@ class Master:
             except PermissionError as error:
                 raise privileges.refused(identity, error) from None
         privileges.become(identity)
-        log.info("privileges dropped %s", pairs(user=identity.name or identity.uid))
+        log.info("privileges dropped", user=identity.name or identity.uid)
         paths = [str(runtime.path)] if runtime.made else []
         paths += [self._config.master.pid_file] if self._config.master.pid_file else []
         for listener in itertools.chain(*listeners.values()):
@@ -174,8 +174,11 @@ class Master:
                 paths.append(listener.address.path)
         for path in paths:
             if not os.access(os.path.dirname(os.path.abspath(path)), os.W_OK):
-                facts = pairs(path=path, user=identity.name or identity.uid)
-                log.warning("path will stay: its directory is not the user's %s", facts)
+                log.warning(
+                    "path will stay: its directory is not the user's",
+                    path=path,
+                    user=identity.name or identity.uid,
+                )
 
     def _hand_over(
         self,
@@ -220,7 +223,7 @@ class Master:
             )
             for listener in opened[section.name]:
                 listener.backlog = section.common.backlog
-                log.info("listening %s", pairs(worker=section.name, address=listener.address))
+                log.info("listening", worker=section.name, address=listener.address)
         return opened
 
     def _open(self, listen: Listen, backlog: int) -> Listener:
@@ -241,7 +244,7 @@ class Master:
                 loaded = registry.load(self._config, problems)
         except Stop as stop:
             if stop.signum == signal.SIGALRM:
-                log.exception("import abandoned reason=start-timeout")
+                log.exception("import abandoned", reason="start-timeout")
                 raise StartError("user code not imported by start_timeout") from stop
             raise
         problems.raise_if_any()
@@ -259,8 +262,9 @@ class Master:
                 return Cause(generation.told.name, signum=generation.told)
             back_off = back_off.after(generation.ready_for)
             number, crash = number + 1, generation.last_crash
-            facts = pairs(generation=number, wait=back_off.wait, reason=cause.reason)
-            log.warning("server restarting %s", facts)
+            log.warning(
+                "server restarting", generation=number, wait=back_off.wait, reason=cause.reason
+            )
             self._notifier.status(f"restarting: {cause.message or cause.reason}")
             told = self._pause(back_off.wait)
             if told is not None:
@@ -300,7 +304,7 @@ def leave(cause: Cause) -> NoReturn:
     if cause.message and cause.status != Exit.OK:
         entries.say_error(cause.message)
     status = cause.reason if cause.signum is not None else int(cause.status)
-    log.info("server stopped %s", pairs(status=status))
+    log.info("server stopped", status=status)
     process.run_exit_functions()
     entries.flush()
     descriptors.close_all_descriptors()

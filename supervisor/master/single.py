@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from supervisor.child.child import Child
 from supervisor.errors import Exit, StartError
-from supervisor.log.entries import log, pairs
+from supervisor.log.entries import log
 from supervisor.master.death import last_line
 from supervisor.master.frame import Cause
 from supervisor.master.generation import Generation
@@ -41,12 +41,12 @@ class Single(Generation):
         )
         self._board.begin_slot(slot.number)
         self._board.set_server_state(ServerState.RUNNING)
-        log.info("server ready %s", pairs(name=frame.config.name, pid=os.getpid(), children=0))
+        log.info("server ready", name=frame.config.name, pid=os.getpid(), children=0)
         frame.notifier.ready("running: one process")
         finish(self._cause_of(child.live_here()))
 
     def _finish(self, child: Child, end: Callable[[Cause], NoReturn], cause: Cause) -> NoReturn:
-        log.info("server stopping %s", pairs(reason=cause.reason))
+        log.info("server stopping", reason=cause.reason)
         self._frame.notifier.stopping(f"stopping: {cause.reason}")
         child.abandon()
         self._sweep()
@@ -58,6 +58,6 @@ class Single(Generation):
         slot = self._slots[0]
         text = read_black_box(slot.black_box)
         if text:
-            log.error("child died worker=%s\n%s", slot.name, text)
+            log.error("child died", worker=slot.name, traceback=text)
         message = f"workers.{slot.name}: {last_line(text)}" if code else ""
         return Cause("finished" if code == Exit.OK else "child-died", code, message=message)

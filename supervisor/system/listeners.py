@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from supervisor.config.address import Address, Listen
 from supervisor.errors import ConfigError, ListenError, NoPermission
-from supervisor.log.entries import log, pairs
+from supervisor.log.entries import log
 
 _SO_ATTACH_FILTER: Final = 26  # asm-generic/socket.h
 
@@ -243,7 +243,7 @@ def clear_stale(path: str) -> None:
         try:
             probe.connect(path)
         except ConnectionRefusedError:
-            log.warning("stale socket removed %s", pairs(path=path))
+            log.warning("stale socket removed", path=path)
             os.unlink(path)
             return
         except FileNotFoundError:

@@ -14,7 +14,7 @@ import time
 from collections.abc import MutableMapping
 from typing import Final
 
-from supervisor.log.entries import log, pairs
+from supervisor.log.entries import log
 from supervisor.system.signals import SignalRecorder
 
 _FIRST_INHERITED: Final = 3  # sd_listen_fds(3)
@@ -101,8 +101,7 @@ class Notifier:
             self._socket.sendto("\n".join(lines).encode(), self._address)
         except OSError as error:
             if not self._lost:
-                facts = pairs(error=error.strerror or str(error))
-                log.warning("service manager unreachable %s", facts)
+                log.warning("service manager unreachable", error=error.strerror or str(error))
             self._lost = True
 
 
@@ -113,7 +112,7 @@ def _address(text: str) -> str:
     if text.startswith("@"):
         return "\0" + text[1:]
     if text and not text.startswith("/"):
-        log.warning("NOTIFY_SOCKET ignored %s", pairs(value=text))
+        log.warning("NOTIFY_SOCKET ignored", value=text)
         return ""
     return text
 

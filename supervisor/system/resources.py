@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from supervisor.errors import SupervisorError
-from supervisor.log.entries import log, pairs
+from supervisor.log.entries import log
 from supervisor.system.listeners import clear_stale
 from supervisor.system.privileges import acting_as
 
@@ -64,7 +64,7 @@ class Resources:
             try:
                 release()
             except Exception as error:
-                log.warning("cannot release %s", pairs(what=what, error=str(error)))
+                log.warning("cannot release", what=what, error=str(error))
 
 
 def journal_of(tempdir: Path) -> Path:
@@ -80,7 +80,7 @@ def clear_journal(journal: Path) -> None:
                 with contextlib.suppress(SupervisorError, OSError):
                     clear_stale(str(path))
             elif os.path.lexists(path):
-                log.warning("stale path removed %s", pairs(path=path))
+                log.warning("stale path removed", path=path)
                 with contextlib.suppress(PermissionError):
                     remove(path)
 

@@ -95,7 +95,7 @@ def test_statistics_of_five_hundred_children(serve):
     since = len(server.log)
     begun = time.monotonic()
     server.signal(signal.SIGUSR1)
-    server.wait_for(r"^web +499 ", since=since)
+    server.wait_for(r"^ +web +499 ", since=since)
     assert time.monotonic() - begun < 0.5
     assert server.stop() == -signal.SIGTERM
 

@@ -228,7 +228,8 @@ class Server(Program):
 
     def address(self, section: str = "web", index: int = 0) -> str:
         """Return the address that a listener of the section is bound to."""
-        return re.findall(rf"listening worker={section} address=(\S+)", self.log)[index]
+        pattern = rf"listening worker={section} address=([^\s\"]+)"
+        return re.findall(pattern, self.log)[index]
 
     def stop(self) -> int:
         """Send SIGTERM, wait for the end, and return the status."""

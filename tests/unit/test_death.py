@@ -1,9 +1,11 @@
 """A child's death as facts, as one log entry, and as one line."""
 
 import signal
+import textwrap
 
 import pytest
 
+from supervisor.log.forms import Entry, Origin, as_text
 from supervisor.master.death import Crash, cause_of, last_line, own_part
 from supervisor.scoreboard.layout import State
 from supervisor.system.process import Death, fork_all
@@ -72,9 +74,15 @@ def test_the_cause_of_a_death(death, active, has_request_timeout, is_stopping, c
     assert cause_of(death, active=active, **facts) == cause
 
 
+def entry(died):
+    """The log entry of a crash, without the instant and who writes it."""
+    text = as_text(Entry(0, "ERROR", "child died", died.facts()), Origin())
+    return text.partition("] ")[2].rstrip("\n")
+
+
 def test_an_exit_in_one_entry():
     """What is not known is left out."""
-    assert crash(exited(3)).entry() == (
+    assert entry(crash(exited(3))) == (
         'child died worker=web slot=3 pid=4712 cause="exit 3" exit=3 uptime=60.000s state=idle'
         " for=1.500s peak_rss=12MiB cpu=0.250s"
     )
@@ -82,31 +90,30 @@ def test_an_exit_in_one_entry():
 
 def test_a_fault_in_one_entry():
     """Everything that is known stands in the first line; the black box follows."""
-    entry = crash(
+    died = crash(
         killed(signal.SIGSEGV, dumped_core=True),
         state=State.BUSY,
         request="GET /cart",
         lock="cache.write",
         traceback=FATAL,
-    ).entry()
-    assert entry == (
+    )
+    assert entry(died) == (
         "child died worker=web slot=3 pid=4712 cause=SIGSEGV signal=SIGSEGV core_dumped=True"
         ' uptime=60.000s state=busy for=1.500s request="GET /cart" lock=cache.write'
-        " peak_rss=12MiB cpu=0.250s\n" + FATAL.rstrip("\n")
+        " peak_rss=12MiB cpu=0.250s\n" + textwrap.indent(FATAL.rstrip("\n"), "  ")
     )
 
 
 def test_a_request_cannot_forge_a_line():
     """A line break in the name of a request does not break the line."""
-    entry = crash(exited(3), request="/\nchild").entry()
-    assert len(entry.splitlines()) == 1
+    assert len(entry(crash(exited(3), request="/\nchild")).splitlines()) == 1
 
 
 @pytest.mark.parametrize("proved", [True, False])
 def test_the_oom_killer_is_named_only_when_proved(proved):
     """SIGKILL alone does not say who sent it."""
-    entry = crash(killed(signal.SIGKILL), oom_killed=proved).entry()
-    assert ("killed by the kernel's OOM killer" in entry.splitlines()) is proved
+    lines = entry(crash(killed(signal.SIGKILL), oom_killed=proved)).splitlines()
+    assert ("  killed by the kernel's OOM killer" in lines) is proved
 
 
 @pytest.mark.parametrize(

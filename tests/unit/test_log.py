@@ -21,14 +21,12 @@ PID = os.getpid()
 def _restored(monkeypatch):
     """Whatever a test makes of logging is undone."""
     monkeypatch.delenv("JOURNAL_STREAM", raising=False)
-    monkeypatch.setattr(logging, "raiseExceptions", logging.raiseExceptions)
+    monkeypatch.delenv("TERM", raising=False)
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    handlers, level, ours = root.handlers[:], root.level, dict(vars(entries.log))
     yield
-    for handler in root.handlers:
-        if handler not in handlers:
-            with contextlib.suppress(OSError):  # what a full disk refused is still refused
-                handler.close()
+    entries.log.destination.close()
+    vars(entries.log).update(ours)
     root.handlers[:] = handlers
     root.setLevel(level)
 
@@ -60,31 +58,37 @@ def stderr():
             said.append(ours.recv(2**20).decode())
 
 
-def written(level, form, message, *arguments, file=""):
-    """Return what one entry of the logger `supervisor` becomes on stderr, write by write."""
+def written(level, form, event, file="", **facts):
+    """Return what one entry of ours becomes on stderr, write by write."""
     with stderr() as said:
         entries.configure("debug", form, file)
-        getattr(entries.log, level)(message, *arguments)
+        getattr(entries.log, level)(event, **facts)
     return said
 
 
 def test_an_entry_in_text():
     """The instant in UTC, the level, the subject with its pid, the message."""
-    (entry,) = written("info", "text", "server ready %s", "name=web")
+    (entry,) = written("info", "text", "server ready", name="web")
     assert re.fullmatch(rf"{INSTANT} INFO master\[{PID}\] server ready name=web\n", entry)
 
 
 def test_an_entry_in_json():
-    """One object a line, whatever the message holds."""
-    (entry,) = written("warning", "json", 'two\nlines "é"')
+    """One object a line; the facts are its keys, with their own types."""
+    (entry,) = written("warning", "json", "child exited", code=3, after=0.04, lock=None, at='"é"\n')
     facts = json.loads(entry)
     assert entry.count("\n") == 1
     assert re.fullmatch(INSTANT, facts.pop("time"))
     assert facts == {
         "level": "warning",
         "logger": "supervisor",
-        "subject": f"master[{PID}]",
-        "message": 'two\nlines "é"',
+        "message": 'child exited code=3 after=0.040s at="\\"é\\"\\n"',
+        "event": "child exited",
+        "pid": PID,
+        "worker": None,
+        "slot": None,
+        "code": 3,
+        "after": 0.04,
+        "at": '"é"\n',
     }
 
 
@@ -128,9 +132,10 @@ def test_a_traceback_is_one_write(form):
 def test_text_that_is_no_unicode_is_logged(tmp_path, form, to_file):
     """A file name of odd bytes costs no entry."""
     file = str(tmp_path / "log") if to_file else ""
-    said = written("info", form, "cannot open %s", os.fsdecode(b"caf\xe9"), file=file)
+    said = written("info", form, "cannot open", file, path=os.fsdecode(b"/caf\xe9"))
     text = (tmp_path / "log").read_text() if to_file else "".join(said)
-    assert "cannot open caf\\udce9" in text
+    assert "/caf\\" in text
+    assert "udce9" in text
 
 
 def test_levels_below_the_configured_one_are_left_out():

@@ -17,7 +17,7 @@ from supervisor.child.worker import Watch, Worker
 from supervisor.config.address import SUN_PATH
 from supervisor.config.schema import Options
 from supervisor.errors import NameProblem, StartError, Stop
-from supervisor.log.entries import log, pairs
+from supervisor.log.entries import log
 from supervisor.system import process, signals
 from supervisor.system.listeners import Listener
 from supervisor.workers.exec.program import FIRST_PASSED, Program, become
@@ -194,14 +194,14 @@ class NotifyWatch(_Watch):
         self._socket.setblocking(False)
         self._socket.bind(os.fspath(self._path))
         super().__init__(self._socket.fileno())
-        self._subject = pairs(worker=place.section, slot=place.slot)
+        self._subject = {"worker": place.section, "slot": place.slot}
         self._is_ready = False
 
     def becomes_ready(self, pid: int) -> bool:
         lines = [line for note in self._notes() for line in note.splitlines()]
         for line in lines:
             if line.startswith("STATUS="):
-                log.info("child says %s %s", self._subject, pairs(status=line[7:]))
+                log.info("child says", **self._subject, status=line[7:])
         was_ready, self._is_ready = self._is_ready, self._is_ready or "READY=1" in lines
         return self._is_ready and not was_ready
 

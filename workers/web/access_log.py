@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from supervisor.child.child import Child
+from supervisor.log.entries import say_error
+from supervisor.log.file import LogFile, write_all
+from supervisor.log.forms import escaped_field
 from supervisor.system.clock import wall_clock
 from supervisor.workers.web.application import ApplicationOptions
 
@@ -47,12 +50,9 @@ class Log:
     """Appends to a file and follows its rename, or to standard output."""
 
     def __init__(self, path: str, is_json: bool, slot: int) -> None:
-        self._path = path
+        self._file = LogFile(path, say_error) if path else None
         self._is_json = is_json
         self._slot = slot
-        self._descriptor = _STDOUT
-        if path:
-            self._open()
 
     def begin(self) -> Begun:
         """Note the instant at which a request begins."""
@@ -63,25 +63,12 @@ class Log:
         seconds = (time.monotonic_ns() - begun.since) / 1e9
         form = _json_line if self._is_json else _common_line
         line = form(begun.at / 1e9, seconds, self._slot, served)
-        try:
-            if self._path:
-                self._follow()
-            os.write(self._descriptor, line.encode("utf-8", "backslashreplace"))
-        except OSError:
-            return  # a full disk, a reader that is gone: no reason to fail the request
-
-    def _open(self) -> None:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        self._descriptor = os.open(self._path, flags, 0o644)
-
-    def _follow(self) -> None:
-        try:
-            if os.path.samestat(os.stat(self._path), os.fstat(self._descriptor)):
-                return
-        except FileNotFoundError:
-            pass
-        os.close(self._descriptor)
-        self._open()
+        data = line.encode("utf-8", "backslashreplace")
+        if self._file is not None:
+            self._file.write(data)
+        else:
+            with contextlib.suppress(OSError):  # who read it is gone: no reason to fail the request
+                write_all(_STDOUT, data)
 
 
 def of_asgi(scope: Mapping[str, Any], status: int, size: int) -> Served:
@@ -122,7 +109,7 @@ def _common_line(at: float, _seconds: float, _slot: int, served: Served) -> str:
     # json.dumps escapes quotes and control characters: nobody may forge a line.
     request = json.dumps(f"{served.method} {served.path}{query} {served.protocol}")
     end = f"{served.status} {served.size or '-'}\n"
-    return f"{served.client or '-'} - - [{instant}] {request} {end}"
+    return f"{escaped_field(served.client) or '-'} - - [{instant}] {request} {end}"
 
 
 def _json_line(at: float, seconds: float, slot: int, served: Served) -> str:

@@ -1,0 +1,174 @@
+"""Our log is ours, each line of a JSON log is an object, and nobody forges an entry."""
+
+import json
+import re
+import signal
+import socket
+
+import pytest
+
+from tests.support.clients import ask, connect, finish, rest
+from tests.support.configs import table, web
+from tests.support.harness import DEADLINE
+
+LOUD = web("loud:serve", children=1)
+INSTANT = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
+HOWS = ("dictConfig", "django", "fileConfig", "basicConfig", "clear", "disable", "shutdown")
+
+
+@pytest.fixture
+def serve_silently(launch, tmp_path):
+    """Start a server that logs to a file, and wait until the service manager knows it is ready;
+    return the server, and what asks it.
+    """
+    path = str(tmp_path / "web")
+
+    def start(file, *, extra, **log):
+        text = web("loud:serve", children=1, listen=[f"unix://{path}"])
+        text += table("log", file=str(file), **log)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            manager.settimeout(DEADLINE)
+            manager.bind(str(tmp_path / "notify"))
+            extra = {"NOTIFY_SOCKET": str(tmp_path / "notify"), **extra}
+            server = launch(text, master={"preload": ["loud"]}, extra=extra)
+            while b"READY=1" not in manager.recv(4096).split(b"\n"):
+                pass
+        return server, say
+
+    def say(command):
+        connection = connect(f"unix://{path}")
+        connection.sendall(command.encode())
+        finish(connection)
+        return rest(connection)
+
+    return start
+
+
+def objects(text):
+    """Every line of a JSON log."""
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def only(entries, **facts):
+    """The one entry with these facts."""
+    found = [entry for entry in entries if facts.items() <= entry.items()]
+    assert len(found) == 1, (facts, found)
+    return found[0]
+
+
+@pytest.mark.parametrize("where", ["master", "child"])
+@pytest.mark.parametrize("how", HOWS)
+def test_whatever_an_application_does_to_logging(serve_silently, how, where, tmp_path):
+    """Our entries keep format, level and file, and the crash report is whole."""
+    extra = {"MEDDLING": how} if where == "master" else {}
+    server, say = serve_silently(tmp_path / "log", extra=extra)
+    if where == "child":
+        assert say(how) == b"done\n"
+    assert say("raise") == b""
+    assert say("segv") == b""
+    assert server.wait() == 70
+    log = (tmp_path / "log").read_text()
+    for event in (r"INFO master.* server ready", r"INFO master.* server stopped status=70"):
+        assert len(re.findall(f"^{INSTANT} {event}", log, re.M)) == 1
+    assert re.search(rf"^{INSTANT} ERROR web/0.* request failed(?s:.*)IndexError: list", log, re.M)
+    assert re.search(rf"^{INSTANT} ERROR master.* child died .*cause=SIGSEGV", log, re.M)
+    assert "Fatal Python error: Segmentation fault" in log
+    assert re.search(r'loud\.py", line \d+ in serve', log)
+
+
+def test_the_applications_records(serve):
+    """They come to us, with their name; those of the logger that is configured go where it says."""
+    server = serve(LOUD)
+    assert ask(server, b"django") == b"done\n"
+    assert ask(server, b"log") == b"done\n"
+    assert ask(server, b"uvicorn") == b"done\n"
+    assert ask(server, b"clear") == b"done\n"
+    assert ask(server, b"log") == b"done\n"
+    server.stop()
+    told = re.findall(rf"^{INSTANT} \w+ web/0\[\d+\] (?:shop|django|uv)\S+ .*", server.log, re.M)
+    words = [" ".join(line.split()[3:]) for line in told]
+    assert words == [
+        "shop.cart: sold",
+        "shop.cart: not sold",
+        "django.request: asked",
+        "uvicorn.error: heard",
+    ]
+    assert re.findall("^django says asked$", server.log, re.M)
+    assert (
+        len(re.findall(rf"^{INSTANT} WARNING web/0\[\d+\] offered amount=4$", server.log, re.M))
+        == 2
+    )
+
+
+def test_a_json_log_through_a_whole_life(serve):
+    """Start, requests, prints, a warning, a thread's exception, a crash, the stop: each line is an
+    object, and ours have their facts as keys.
+    """
+    commands = "hello print part stderr bytes warn log thread raise forge"
+    server = serve(LOUD + table("log", format="json"), extra={"PYTHONWARNINGS": "always"})
+    for command in commands.split():
+        ask(server, command.encode())
+    (child,) = server.children().values()
+    server.signal(signal.SIGUSR1)
+    server.wait_for('"event": "statistics".*"table": "')
+    ask(server, b"segv")
+    assert server.wait() == 70
+    log = objects(server.log)
+    for entry in log:
+        assert {"time", "level", "logger", "message", "pid", "worker", "slot"} <= entry.keys()
+    in_child = {"pid": child, "worker": "web", "slot": 0}
+    assert only(log, event="server ready")["children"] == 1
+    assert only(log, event="child ready", worker="web", slot=0, pid=child)["after"] > 0
+    for message in ("printed", "and again", "a part", r"caf\xe9"):
+        only(log, message=message, logger="stdout", level="info", **in_child)
+    only(log, message="said", logger="stderr", level="warning", **in_child)
+    warned = only(log, message="DeprecationWarning: old", logger="py.warnings", level="warning")
+    assert warned["file"].endswith("loud.py")
+    sold = only(log, message="sold", logger="shop.cart", amount=3, by="nan", **in_child)
+    assert "what" in sold
+    not_sold = only(log, message="not sold", logger="shop.cart", level="error")
+    assert not_sold["traceback"].endswith("ValueError: in hand")
+    only(log, event="offered", amount=4, **in_child)
+    assert "LookupError: in a thread" in only(log, logger="threading", level="error")["traceback"]
+    failed = [entry for entry in log if entry["message"].startswith("request failed")]
+    assert [entry["traceback"].count("IndexError") for entry in failed] == [1, 0]
+    died = only(log, event="child died", cause="SIGSEGV", signal="SIGSEGV", level="error")
+    assert died["traceback"].startswith("Fatal Python error: Segmentation fault")
+    assert died.items() >= {"worker": "web", "slot": 0, "pid": child, "state": "busy"}.items()
+    assert isinstance(died["peak_rss"], int)
+    only(log, event="server stopped", status=70)
+    assert re.match("workers.web: slot 0 died", log[-2]["message"])
+
+
+def test_a_json_log_that_is_stopped(serve):
+    """Nothing else is written by a server that ends well."""
+    server = serve(LOUD + table("log", format="json"))
+    assert server.stop() == -signal.SIGTERM
+    assert only(objects(server.log), event="server stopping")["reason"] == "SIGTERM"
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        (web("nowhere:serve"), 78),
+        (web("loud:serve", colour="red"), 78),
+        (web("broken:serve"), 76),
+    ],
+)
+def test_an_expected_error_is_an_object_too(launch, text, status):
+    """What ends a start with one line is one object where the log is JSON."""
+    server = launch(text + table("log", format="json"))
+    assert server.wait() == status
+    entry = only(objects(server.log), level="error", logger="supervisor")
+    assert "workers.web" in entry["message"]
+
+
+def test_an_exception_cannot_forge_an_entry(serve):
+    """Its further lines are indented, and what commands a terminal is escaped."""
+    server = serve(LOUD)
+    ask(server, b"forge")
+    server.stop()
+    assert "worker=forged" in server.log
+    assert not re.search(f"^{INSTANT} ERROR master.*forged", server.log, re.M)
+    assert r"\x1b[2J\x9b2J\r" in server.log
+    assert not re.search("[\x1b\x9b\r\u2028]", server.log)
