@@ -43,10 +43,8 @@ class Http(Worker):
         self._tls = load_tls(self.options.tls)
 
     def run(self, child: Child) -> None:
-        for listener in child.wait():
-            accepted = listener.accept()
-            if accepted is not None:
-                self._answer(child, *accepted)
+        for connection, address in child.connections():
+            self._answer(child, connection, address)
 
     def _answer(self, child: Child, connection: socket.socket, address: Any) -> None:
         try:

@@ -46,10 +46,8 @@ class Tcp(Worker):
 
     def run(self, child: Child) -> None:
         timeout = self.options.connection_timeout
-        for listener in child.wait():
-            accepted = listener.accept()
-            if accepted is not None:
-                self._answer(child, *accepted, timeout)
+        for connection, address in child.connections():
+            self._answer(child, connection, address, timeout)
 
     def _answer(
         self, child: Child, connection: socket.socket, address: Any, timeout: float

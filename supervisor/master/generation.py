@@ -13,7 +13,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, NoReturn
 
-from supervisor.child.child import Child, Place
+from supervisor.child.child import Place
+from supervisor.child.life import Life
 from supervisor.child.names import describe
 from supervisor.errors import Exit, ScoreboardError, Stop, SupervisorError
 from supervisor.log.entries import log
@@ -125,9 +126,9 @@ class Generation:
             if watch is not None:
                 self._readiness.add(slot.number, watch)
                 place = place._replace(is_watched=True)
-            child = Child(place, worker, self._hooks.modules, self._board, shared, recorder)
+            life = Life(place, worker, self._hooks.modules, self._board, shared, recorder)
             self._board.begin_slot(slot.number)
-            children.append((slot, child.live))
+            children.append((slot, life.live))
         return children
 
     def _place(self, slot: Slot) -> Place:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import NoReturn
 
-from supervisor.child.child import Child
+from supervisor.child.life import Life
 from supervisor.errors import Exit, StartError
 from supervisor.log.entries import log
 from supervisor.master.death import last_line
@@ -31,8 +31,8 @@ class Single(Generation):
         self._board.publish(frame.describe())
         place = self._place(slot)._replace(request_timeout=0.0, ready=-1)
         worker, shared = slot.section.worker, frame.loaded.shared
-        child = Child(place, worker, self._hooks.modules, self._board, shared, frame.signals)
-        finish = partial(self._finish, child, end)
+        life = Life(place, worker, self._hooks.modules, self._board, shared, frame.signals)
+        finish = partial(self._finish, life, end)
         frame.signals.install(
             {
                 Action.STOP: lambda number: finish(Cause(number.name, signum=number)),
@@ -43,12 +43,12 @@ class Single(Generation):
         self._board.set_server_state(ServerState.RUNNING)
         log.info("server ready", name=frame.config.name, pid=os.getpid(), children=0)
         frame.notifier.ready("running: one process")
-        finish(self._cause_of(child.live_here()))
+        finish(self._cause_of(life.live_here()))
 
-    def _finish(self, child: Child, end: Callable[[Cause], NoReturn], cause: Cause) -> NoReturn:
+    def _finish(self, life: Life, end: Callable[[Cause], NoReturn], cause: Cause) -> NoReturn:
         log.info("server stopping", reason=cause.reason)
         self._frame.notifier.stopping(f"stopping: {cause.reason}")
-        child.abandon()
+        life.abandon()
         self._sweep()
         self._give_back()
         end(cause)

@@ -11,6 +11,7 @@ agree shares a word (STATE).
 from __future__ import annotations
 
 import enum
+import time
 from typing import Final
 
 MAGIC: Final = int.from_bytes(b"prefork\0", "little")
@@ -144,6 +145,11 @@ def bucket_bounds(bucket: int) -> tuple[int, int]:
 def file_size(slots: int) -> int:
     """Bytes of a scoreboard with so many slots."""
     return (_ROWS_AT + (slots + 1) * STRIDE) * 8
+
+
+def stamped(state: State) -> int:
+    """A STATE word: this state, from now on."""
+    return (time.monotonic_ns() & ~7) | state
 
 
 def unpack_state(word: int) -> tuple[State, int]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from supervisor.scoreboard.layout import STATE, STRIDE, State
+from supervisor.scoreboard.layout import STRIDE
 
 if TYPE_CHECKING:
     from supervisor.scoreboard.lock import Lock
@@ -24,10 +23,6 @@ class Row:
         self.words: memoryview = memoryview(bytearray(STRIDE * 8)).cast("Q")
         self.base = 0
         self.wait_for: Callable[[Lock, float | None], bool] | None = None
-
-    def set_state(self, state: State) -> None:
-        """Note state and instant in one word."""
-        self.words[self.base + STATE] = (time.monotonic_ns() & ~7) | state
 
 
 class Counter:

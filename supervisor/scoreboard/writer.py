@@ -8,7 +8,6 @@ import contextlib
 import json
 import mmap
 import os
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -43,6 +42,7 @@ from supervisor.scoreboard.layout import (
     ServerState,
     State,
     file_size,
+    stamped,
     unpack_state,
 )
 from supervisor.scoreboard.reader import Snapshot
@@ -105,7 +105,7 @@ class Scoreboard:
         """The master's note before it forks."""
         base = self.row_base(slot)
         self.words[base + STARTED_AT] = wall_clock()
-        self.words[base + STATE] = (time.monotonic_ns() & ~7) | State.STARTING
+        self.words[base + STATE] = stamped(State.STARTING)
 
     def mark_ready(self, slot: int) -> None:
         """Note it for a child that does not write itself; one that does was faster."""
@@ -116,7 +116,7 @@ class Scoreboard:
 
     def set_state(self, slot: int, state: State) -> None:
         """Master, for a slot whose child is dead or does not write itself."""
-        self.words[self.row_base(slot) + STATE] = (time.monotonic_ns() & ~7) | state
+        self.words[self.row_base(slot) + STATE] = stamped(state)
 
     def end_slot(self, slot: int, finished: bool = False) -> None:
         """The master's note after it reaped."""

@@ -1,9 +1,11 @@
-"""Open files of this process: how many there may be, and which are closed where."""
+"""Open files of this process: their limit, which are closed where, and the wait for one."""
 
 from __future__ import annotations
 
 import os
 import resource
+import select
+import sys
 from collections.abc import Iterable
 
 from supervisor.errors import SystemFailure
@@ -32,6 +34,39 @@ def close_others(ranges: Iterable[range], kept: int) -> None:
             os.closerange(kept + 1, one.stop)
         else:
             os.closerange(one.start, one.stop)
+
+
+def wait_for_any(timeout: float | None, *descriptors: int) -> bool:
+    """Wait until one is readable; False after `timeout` s."""
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    # Rounded up, or the wait would be begun again; at most what an int holds (poll(2)).
+    wait = None if timeout is None else max(0, min(int(timeout * 1000) + 1, 2**31 - 1))
+    return bool(poll.poll(wait))
+
+
+def is_readable(descriptor: int) -> bool:
+    """True where a read would not wait."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def limit() -> int:
+    """How many descriptors this process may have: all are below this number."""
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft
+
+
+def lowest_free() -> int:
+    """The number that the next descriptor will get; `limit` where no more can be opened."""
+    try:
+        descriptor = os.dup(2)
+    except OSError:
+        return limit()
+    os.close(descriptor)
+    return descriptor
 
 
 def allow_descriptors(count: int) -> int:

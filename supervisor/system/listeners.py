@@ -10,7 +10,6 @@ import errno
 import grp
 import os
 import pwd
-import select
 import socket
 import stat
 import struct
@@ -19,6 +18,7 @@ from typing import Any, Final
 from supervisor.config.address import Address, Listen
 from supervisor.errors import ConfigError, ListenError, NoPermission
 from supervisor.log.entries import log
+from supervisor.system.descriptors import is_readable
 
 _SO_ATTACH_FILTER: Final = 26  # asm-generic/socket.h
 
@@ -59,7 +59,6 @@ class Listener:
         self.inherited = inherited
         self.door_closed = False  # as far as this process knows
         self.backlog = 2048  # what listen(2) was told; set by the master
-        self.more = False  # the last accept succeeded, so the queue may hold another
         self._file = os.lstat(address.path) if address.scheme == "unix" and not inherited else None
         self._family, self._type = sock.family, sock.type
 
@@ -77,21 +76,17 @@ class Listener:
 
     def has_waiting(self) -> bool:
         """True while the accept queue holds something."""
-        queue = select.poll()
-        queue.register(self.socket.fileno(), select.POLLIN)
-        return bool(queue.poll(0))
+        return is_readable(self.socket.fileno())
 
     def accept(self) -> tuple[socket.socket, Peer] | None:
         """Return (blocking connection, peer's address), or None when another child was faster.
 
         Raises OSError when descriptors or memory ran out: that child is better dead than deaf.
         """
-        self.more = False
         try:
             accepted = self.socket.accept()
         except (BlockingIOError, ConnectionAbortedError):
             return None
-        self.more = True
         if self.door_closed and self._family in _HOPS:
             # It may have been half open when the door closed, and have inherited the demand.
             accepted[0].setsockopt(*_HOPS[self._family], 0)

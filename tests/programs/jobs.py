@@ -26,11 +26,7 @@ class Scripted(Worker):
     def run(self, child: Child) -> None:
         """Answer each connection with `own RANK`, or act as told when one has come."""
         self._hook("run")
-        for listener in child.wait():
-            accepted = listener.accept()
-            if accepted is None:
-                continue
-            connection, _address = accepted
+        for connection, _address in child.connections():
             with connection, child.request():
                 if self.options.run == "return":
                     return

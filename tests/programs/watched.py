@@ -11,11 +11,8 @@ class Named(Worker):
     """Says that a request is in hand, by the name `GET /cart`, and ends it at a byte."""
 
     def run(self, child: Child) -> None:
-        for listener in child.wait():
-            accepted = listener.accept()
-            if accepted is None:
-                continue
-            with accepted[0] as connection, child.request("GET /cart"):
+        for connection, _address in child.connections():
+            with connection, child.request("GET /cart"):
                 connection.sendall(b"taken\n")
                 connection.recv(1)
 

@@ -110,11 +110,9 @@ def test_buckets_leave_no_gap():
 @pytest.mark.parametrize("state", State)
 def test_state_and_instant_share_a_word(board, state):
     """A reader sees a state with the instant at which it began, never one of each."""
-    row = Row()
-    row.words, row.base = board.words, board.row_base(0)
-    row.set_state(state)
+    board.set_state(0, state)
     first = board.state(0)
-    row.set_state(state)
+    board.set_state(0, state)
     second = board.state(0)
     assert first[0] is second[0] is state
     assert 0 < first[1] <= second[1]

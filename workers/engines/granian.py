@@ -29,6 +29,7 @@ from granian.http import HTTP1Settings, HTTP2Settings
 
 from supervisor.child.child import Child
 from supervisor.errors import NameProblem
+from supervisor.system.descriptors import is_readable
 from supervisor.system.listeners import Listener
 from supervisor.workers.web.application import ApplicationOptions
 
@@ -109,7 +110,8 @@ class Granian:
     def wait_until_done(self) -> None:
         """Return when all is finished after a stop. Main thread."""
         while self._running:  # engines that ended before others began have written too
-            self._child.wait_until(self._done)
+            while not is_readable(self._done):
+                self._child.wakeup.wait(None, self._done)
             os.eventfd_read(self._done)
 
     def drain(self, at_most: int) -> None:

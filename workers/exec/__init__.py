@@ -89,7 +89,7 @@ class Exec(Worker):
             child.poll()
             if self.stop_signal != signal.SIGTERM:
                 self._leave_group(child)
-            become(program, sockets, child.black_box, watch.kept())
+            become(program, sockets, child.place.black_box, watch.kept())
         finally:
             signals.set_mask(before)
 

@@ -78,7 +78,8 @@ class Room:
             if self._is_needed():
                 self.takes_all = self._can_grow
                 return True
-        self._child.wait_for_stop()
+        while not self._child.stopping:
+            self._child.pause()
         return False
 
     def _is_needed(self) -> bool:

@@ -1,0 +1,184 @@
+"""One child's life, from the fork to the end of its process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import struct
+import traceback
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from supervisor.child.child import Child, Place
+from supervisor.errors import Exit, Stop
+from supervisor.log.entries import log
+from supervisor.scoreboard.layout import (
+    ACTIVE,
+    BUSY,
+    ERRORS,
+    READY_AT,
+    REQUESTS,
+    STATE,
+    State,
+    stamped,
+    unpack_state,
+)
+from supervisor.scoreboard.writer import Scoreboard
+from supervisor.system import process, signals
+from supervisor.system.clock import wall_clock
+from supervisor.system.signals import Action, SignalRecorder
+
+if TYPE_CHECKING:
+    from supervisor.child.module import Module
+    from supervisor.child.shared import Shared
+    from supervisor.child.worker import Worker
+
+_BLACK_BOX_TEXT: Final = 32_768  # bytes at most
+
+
+class Life:
+    """Made in the master; `live` runs in the child."""
+
+    def __init__(
+        self,
+        place: Place,
+        worker: Worker,
+        modules: Mapping[str, Module],
+        board: Scoreboard,
+        shared: Shared,
+        recorder: SignalRecorder,
+    ) -> None:
+        self._child = Child(place, worker, modules, board, shared, recorder)
+        self._place = place
+        self._worker = worker
+        self._recorder = recorder
+        self._initialised: list[Module] = []
+        self._printing = False
+
+    def live(self) -> NoReturn:
+        """Be this child until the end. Called right after the fork, with all signals blocked."""
+        code = Exit.CRASH
+        try:
+            self._detach()
+            code = self._work()
+        except BaseException as error:
+            self._put_into_black_box(error)
+        finally:
+            if self._child.is_orphan and self._place.group_is_ours:
+                process.terminate_own_group()
+            process.leave(code)
+
+    def live_here(self) -> Exit:
+        """Be this child in the master's own process (`--dont-fork`); returns what the exit code
+        would be.
+        """
+        self._child.become_current()
+        return self._work()
+
+    def abandon(self) -> None:
+        """Close worker and modules from inside a signal handler (`--dont-fork`)."""
+        if self._child.row[READY_AT]:
+            self._close_worker()
+        self._leave_modules(Exit.OK)
+
+    def _detach(self) -> None:
+        """Cut the ties to the master, become the slot, and only then let signals through."""
+        place = self._place
+        title = f"supervisor: {place.server} {place.section}[{place.rank}]"
+        process.become_child(f"{place.section}/{place.slot}", title, place.master)
+        place.drop_foreign()
+        self._child.become_current()
+        signals.dump_at_faults(place.black_box)
+        self._recorder.become_child(
+            {Action.STOP: self._child.tell_to_stop, Action.STATISTICS: self._print_statistics}
+        )
+        signals.dump_at_deadline(place.black_box)
+        signals.unblock_all()
+
+    def _work(self) -> Exit:
+        """Init, ready, run, close; returns the exit code."""
+        try:
+            with self._recorder.stop_raised():
+                for module in self._child.modules.values():
+                    module.child_init(self._child)
+                    self._initialised.append(module)
+                self._worker.init(self._child)
+        except Stop:
+            return self._leave_modules(Exit.OK)
+        except BaseException as error:
+            self._put_into_black_box(error)
+            return self._leave_modules(Exit.START_FAILED)
+        if not self._place.is_watched:
+            self._report_ready()
+        code = self._run()
+        self._close_worker()
+        return self._leave_modules(code)
+
+    def _report_ready(self) -> None:
+        self._child.row[READY_AT] = wall_clock()
+        if not self._child.stopping:
+            self._set_state(State.IDLE)
+        if self._place.ready >= 0:
+            # A master that was told to stop has closed its end: nobody waits for this child.
+            with contextlib.suppress(BrokenPipeError):
+                os.write(self._place.ready, struct.pack("=I", self._place.slot))
+            os.close(self._place.ready)
+
+    def _run(self) -> Exit:
+        try:
+            self._worker.run(self._child)
+        except Stop:
+            pass
+        except BaseException as error:
+            self._put_into_black_box(error)
+            return Exit.CRASH
+        if self._child.stopping:
+            return Exit.OK
+        if self._worker.may_finish:
+            self._set_state(State.FINISHED)
+            return Exit.OK
+        kind = type(self._worker).__name__
+        self._write_black_box(f"{kind}.run() returned without being told to\n")
+        return Exit.CRASH
+
+    def _close_worker(self) -> None:
+        try:
+            self._worker.close()
+        except BaseException:
+            log.exception("worker close failed")
+
+    def _leave_modules(self, code: Exit) -> Exit:
+        """Call `child_exit` of what was initialised, in reverse, each once; then give back the
+        rest.
+        """
+        while self._initialised:
+            module = self._initialised.pop()
+            try:
+                module.child_exit(self._child)
+            except BaseException:
+                log.exception("child_exit failed", module=type(module).__name__)
+        self._child.release_resources()
+        return code
+
+    def _print_statistics(self, _signum: signal.Signals) -> None:
+        if self._printing:
+            return
+        self._printing = True
+        row = self._child.row
+        state, _since = unpack_state(row[STATE])
+        facts = {"requests": REQUESTS, "errors": ERRORS, "active": ACTIVE}
+        numbers = {name: row[word] for name, word in facts.items()}
+        busy = row[BUSY] / 1e9
+        log.info("statistics", state=state.name.lower(), **numbers, busy=busy)
+        self._printing = False
+
+    def _set_state(self, state: State) -> None:
+        self._child.row[STATE] = stamped(state)
+
+    def _put_into_black_box(self, error: BaseException) -> None:
+        self._write_black_box("".join(traceback.format_exception(error)))
+
+    def _write_black_box(self, text: str) -> None:
+        data = text.encode("utf-8", "backslashreplace")
+        os.write(self._place.black_box, data[-_BLACK_BOX_TEXT:])
