@@ -8,7 +8,7 @@ ARGS   ?=
 SECONDS ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-systemd lint types check format cover bench bench-scale bench-peers soak clean
+.PHONY: help install run test test-systemd lint types check docs format cover bench bench-scale bench-peers soak clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -39,6 +39,10 @@ types: install  ## Check types
 	$(BIN)/mypy
 
 check: lint types test  ## Everything that CI runs
+
+docs: install  ## Make conf/reference.toml and the manual from the texts in the code
+	$(BIN)/supervisor types --toml > conf/reference.toml
+	$(BIN)/supervisor man > conf/man/supervisor.1
 
 format: install  ## Format the code
 	$(BIN)/ruff check --fix .

@@ -15,13 +15,16 @@ from supervisor.errors import StartError
 
 
 class AffinityOptions(Options, frozen=True):
-    """`cpus`: their numbers, [] = all that this process may use. Slot n gets the n-th, in turn."""
+    """Options of module `affinity`."""
 
-    cpus: tuple[Annotated[int, Meta(ge=0)], ...] = ()
+    cpus: Annotated[
+        tuple[Annotated[int, Meta(ge=0)], ...],
+        Meta(description="their numbers, slot n gets the n-th in turn; [] = all that we may use"),
+    ] = ()
 
 
 class Affinity(Module):
-    """Pins each child; what it starts is pinned with it."""
+    """Pins each child to one CPU, and with it all that it starts."""
 
     Options: ClassVar[type[Options]] = AffinityOptions
 

@@ -34,12 +34,20 @@ _ROOM: Final = 67_108_864  # bytes, and 4 times the size
 
 
 class CacheOptions(Options, frozen=True):
-    """`path`: the directory of the database, made if missing. `size`: bytes that keys and values
-    may take; the file grows beyond it where many write at once.
-    """
+    """Options of module `cache`."""
 
-    path: str
-    size: Annotated[int, Meta(ge=262_144)] = 67_108_864
+    path: Annotated[
+        str, Meta(description="the directory of the database, made if missing", examples=["cache"])
+    ]
+    size: Annotated[
+        int,
+        Meta(
+            ge=262_144,
+            description="that keys and values may take; the file grows beyond it where many write "
+            "at once",
+            extra={"unit": "bytes"},
+        ),
+    ] = 67_108_864
 
 
 class Cache(Module):

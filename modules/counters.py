@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from msgspec import Meta
 
 from supervisor.child.module import Module
 from supervisor.child.shared import Server
@@ -14,13 +16,19 @@ from supervisor.system.resources import write_atomically
 
 
 class CountersOptions(Options, frozen=True):
-    """`path`: the file that keeps the totals; its directory exists."""
+    """Options of module `counters`."""
 
-    path: str
+    path: Annotated[
+        str,
+        Meta(
+            description="the file that keeps the totals; its directory exists",
+            examples=["counters.json"],
+        ),
+    ]
 
 
 class Counters(Module):
-    """Counts all requests and errors, and lets every declared counter go on where it ended."""
+    """Keeps the totals of requests, errors and every declared counter over restarts."""
 
     Options: ClassVar[type[Options]] = CountersOptions
 

@@ -20,14 +20,22 @@ _AS_IT_IS: Final = -1
 
 
 class LimitsOptions(Options, frozen=True):
-    """`memory`: address space in bytes; `files`: open descriptors; `cpu`: s of CPU time, then the
-    child dies of SIGXCPU; `core`: bytes of a core dump. -1 = as the master was started.
-    """
+    """Options of module `limits`."""
 
-    memory: Limit = _AS_IT_IS
-    files: Limit = _AS_IT_IS
-    cpu: Limit = _AS_IT_IS
-    core: Limit = _AS_IT_IS
+    memory: Annotated[
+        Limit, Meta(description="of address space; -1 = as the master's", extra={"unit": "bytes"})
+    ] = _AS_IT_IS
+    files: Annotated[Limit, Meta(description="open descriptors; -1 = as the master's")] = _AS_IT_IS
+    cpu: Annotated[
+        Limit,
+        Meta(
+            description="of CPU time, then the child dies of SIGXCPU; -1 = as the master's",
+            extra={"unit": "s"},
+        ),
+    ] = _AS_IT_IS
+    core: Annotated[
+        Limit, Meta(description="of a core dump; -1 = as the master's", extra={"unit": "bytes"})
+    ] = _AS_IT_IS
 
 
 class _Kind(NamedTuple):
@@ -44,7 +52,7 @@ _KINDS: Final = {
 
 
 class Limits(Module):
-    """Sets the limits in each child, before its worker's `init`; the master has none of them."""
+    """Limits the resources of each child, before its worker's `init`; the master has no limits."""
 
     Options: ClassVar[type[Options]] = LimitsOptions
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Coroutine
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal, Protocol
+
+from msgspec import Meta
 
 from supervisor.child.child import Child
 from supervisor.child.worker import Worker
@@ -13,6 +15,8 @@ from supervisor.errors import NameProblem
 from supervisor.workers.web import access_log, proxies, steps
 from supervisor.workers.web.application import (
     ApplicationOptions,
+    Loop,
+    WebSockets,
     check_files,
     load_application,
     need,
@@ -35,20 +39,28 @@ class Engine(Protocol):
 
 
 class AsgiOptions(ApplicationOptions, frozen=True):
-    """`engine`: "auto" takes uvicorn, unless `http = "2"` or `static` need granian. As measured,
-    uvicorn uses less CPU on kept connections, granian where most of them carry one request.
+    """Options of type `asgi`."""
 
-    `lifespan`: "auto" does without where the application raises before it receives.
-    """
-
-    engine: Literal["auto", "uvicorn", "granian"] = "auto"
-    loop: Literal["uvloop", "asyncio"] = "uvloop"
-    lifespan: Literal["auto", "on", "off"] = "auto"
-    websockets: bool = True
+    engine: Annotated[
+        Literal["auto", "uvicorn", "granian"],
+        Meta(description='auto = uvicorn, unless http = "2" or static need granian'),
+    ] = "auto"
+    loop: Loop = "uvloop"
+    lifespan: Annotated[
+        Literal["auto", "on", "off"],
+        Meta(
+            description="auto = none where the application raises before it receives, on = it must "
+            "have one, off = it is not asked"
+        ),
+    ] = "auto"
+    websockets: WebSockets = True
 
 
 class Asgi(Worker):
-    """Runs the event loop in the main thread; the application's lifespan is the child's."""
+    """Serves an ASGI application: HTTP and WebSockets.
+
+    The event loop runs in the main thread; the application's lifespan is the child's.
+    """
 
     Options: ClassVar[type[Options]] = AsgiOptions
     schemes: ClassVar[frozenset[str]] = frozenset({"tcp", "unix"})

@@ -9,27 +9,28 @@ import os
 import socket
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
+
+from msgspec import Meta
 
 from supervisor.child.child import Child
 from supervisor.child.worker import Worker
-from supervisor.config.schema import Options, Timeout, TlsOptions
+from supervisor.config.schema import Connection, Options, TlsTable
 from supervisor.workers.tcp import hang_up, load_tls, log_failure
 
 
 class HttpOptions(Options, frozen=True):
-    """`root`: the directory to serve. `connection_timeout`: s without progress. `tls`: absent =
-    plain.
-    """
+    """Options of type `http`."""
 
-    root: str = "."
-    connection_timeout: Timeout = 60.0
-    tls: TlsOptions | None = None
+    root: Annotated[str, Meta(description="the directory; nothing outside it is served")] = "."
+    connection_timeout: Connection = 60.0
+    tls: TlsTable = None
 
 
 class Http(Worker):
-    """Serves files to GET and HEAD, one request a connection: an idle client must not keep a
-    child.
+    """Serves the files below a directory to GET and HEAD, one request a connection.
+
+    An idle client must not keep a child.
     """
 
     Options: ClassVar[type[Options]] = HttpOptions

@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import nullcontext
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from supervisor.child.child import Child
 from supervisor.child.worker import Worker
 from supervisor.config.schema import Options
 from supervisor.workers.web import access_log, proxies
-from supervisor.workers.web.application import ApplicationOptions, load_application, need, prepare
+from supervisor.workers.web.application import (
+    ApplicationOptions,
+    Loop,
+    WebSockets,
+    load_application,
+    need,
+    prepare,
+)
 from supervisor.workers.web.gateway import TooLarge
 from supervisor.workers.web.loops import new_loop, told_to_stop
 from supervisor.workers.web.sockets import Sockets
@@ -21,14 +28,17 @@ Application = Callable[[Any, Any], Awaitable[None]]
 
 
 class RsgiOptions(ApplicationOptions, frozen=True):
-    """As `wsgi`, with the event loop of `asgi`."""
+    """Options of type `rsgi`."""
 
-    loop: Literal["uvloop", "asyncio"] = "uvloop"
-    websockets: bool = True
+    loop: Loop = "uvloop"
+    websockets: WebSockets = True
 
 
 class Rsgi(Worker):
-    """The engine's threads parse and hand each request to the loop in the main thread."""
+    """Serves an RSGI application (granian's own interface): HTTP and WebSockets.
+
+    The engine's threads parse, and hand each request to the loop in the main thread.
+    """
 
     Options: ClassVar[type[Options]] = RsgiOptions
     schemes: ClassVar[frozenset[str]] = frozenset({"tcp", "unix"})

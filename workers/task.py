@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import random
 import time
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
+
+from msgspec import Meta
 
 from supervisor.child.child import Child
 from supervisor.child.names import load_object
@@ -14,16 +16,23 @@ from supervisor.config.schema import Options, Seconds
 
 
 class TaskOptions(Options, frozen=True):
-    """`run`: `package.module:function`, called with the child. `every`: s from one start to the
-    next, 0 = once. `jitter`: s, the most by which a start is put off at random.
+    """Options of type `task`."""
 
-    `on_error`: "die" = an exception is the child's death, "count" = an error of that run.
-    """
-
-    run: str
-    every: Seconds = 0.0
-    jitter: Seconds = 0.0
-    on_error: Literal["die", "count"] = "die"
+    run: Annotated[
+        str,
+        Meta(
+            description="package.module:function, called with the child",
+            examples=["conf.examples.task:report"],
+        ),
+    ]
+    every: Annotated[Seconds, Meta(description="from one start to the next; 0 = once")] = 0.0
+    jitter: Annotated[
+        Seconds, Meta(description="the most by which a start is put off at random")
+    ] = 0.0
+    on_error: Annotated[
+        Literal["die", "count"],
+        Meta(description="an exception: die = the child's death, count = an error of that run"),
+    ] = "die"
 
 
 class Task(Worker):

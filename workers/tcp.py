@@ -6,12 +6,14 @@ import contextlib
 import fcntl
 import socket
 import termios
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
+
+from msgspec import Meta
 
 from supervisor.child.child import Child
 from supervisor.child.names import load_object
 from supervisor.child.worker import Worker
-from supervisor.config.schema import Options, Timeout, TlsOptions
+from supervisor.config.schema import Connection, Options, TlsOptions, TlsTable
 
 if TYPE_CHECKING:
     from supervisor.workers.web.tls import Tls
@@ -22,19 +24,21 @@ _UNREAD_CHUNKS: Final = 64  # a peer that never stops sending must not keep the 
 
 
 class StreamOptions(Options, frozen=True):
-    """`handler`: `package.module:function`. `connection_timeout`: s without progress. `tls`:
-    absent = plain.
-    """
+    """Options of type `tcp`."""
 
-    handler: str
-    connection_timeout: Timeout = 60.0
-    tls: TlsOptions | None = None
+    handler: Annotated[
+        str,
+        Meta(
+            description="package.module:function, called as function(connection, address)",
+            examples=["supervisor.workers.echo:stream"],
+        ),
+    ]
+    connection_timeout: Connection = 60.0
+    tls: TlsTable = None
 
 
 class Tcp(Worker):
-    """Calls `handler(connection, address)` for each connection; the connection is closed after
-    it.
-    """
+    """Calls `handler(connection, address)` for each connection, and closes it afterwards."""
 
     Options: ClassVar[type[Options]] = StreamOptions
     schemes: ClassVar[frozenset[str]] = frozenset({"tcp", "unix"})

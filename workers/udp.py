@@ -8,7 +8,9 @@ import socket
 import struct
 from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final
+
+from msgspec import Meta
 
 from supervisor.child.child import Child
 from supervisor.child.names import load_object
@@ -27,15 +29,19 @@ Datagram = tuple[bytes, Any, Ancillary | None]  # data, peer, and where its answ
 
 
 class DatagramOptions(Options, frozen=True):
-    """`handler`: `package.module:function`."""
+    """Options of type `udp`."""
 
-    handler: str
+    handler: Annotated[
+        str,
+        Meta(
+            description="package.module:function; function(data, address) gives bytes, or None",
+            examples=["supervisor.workers.echo:datagram"],
+        ),
+    ]
 
 
 class Udp(Worker):
-    """Calls `handler(data, address)`; bytes that it returns go back to `address`, None says
-    nothing.
-    """
+    """Calls `handler(data, address)` for each datagram; bytes that it returns are the answer."""
 
     Options: ClassVar[type[Options]] = DatagramOptions
     schemes: ClassVar[frozenset[str]] = frozenset({"udp"})

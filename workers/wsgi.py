@@ -27,13 +27,18 @@ _TOO_LARGE = "413 Content Too Large"
 
 
 class WsgiOptions(ApplicationOptions, frozen=True):
-    """`threads`: how many call the application in each child."""
+    """Options of type `wsgi`."""
 
-    threads: Annotated[int, Meta(ge=1, le=1024)] = 1
+    threads: Annotated[
+        int, Meta(ge=1, le=1024, description="in each child, that call the application")
+    ] = 1
 
 
 class Wsgi(Worker):
-    """The engine's threads accept, parse and call; the main thread waits for signals."""
+    """Serves a WSGI application, which `threads` threads call in each child.
+
+    The engine's threads accept, parse and call; the main thread waits for signals.
+    """
 
     Options: ClassVar[type[Options]] = WsgiOptions
     schemes: ClassVar[frozenset[str]] = frozenset({"tcp", "unix"})

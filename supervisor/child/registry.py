@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
-
-import msgspec
 
 from supervisor.child.module import Module
 from supervisor.child.names import describe, import_module, load_object
@@ -197,21 +196,12 @@ def _attempt(path: str, problems: Problems, function: Any, *arguments: Any) -> A
     return None
 
 
-def describe_options(kind: type[msgspec.Struct]) -> list[tuple[str, str, str]]:
-    """(key, type, default) of each option; the default is "" where the key is required."""
-    rows = []
-    for field in msgspec.structs.fields(kind):
-        if field.required:
-            default = ""
-        elif field.default_factory is not msgspec.NODEFAULT:
-            default = repr(field.default_factory())
-        else:
-            default = repr(field.default)
-        rows.append((field.encode_name, _type_name(field.type), default))
-    return rows
+def built_in(name: str) -> type[Worker] | type[Module]:
+    """The class of a built-in type or module."""
+    kind: type[Worker] | type[Module] = load_object((WORKERS | MODULES)[name])
+    return kind
 
 
-def _type_name(kind: Any) -> str:
-    if isinstance(kind, type) and not getattr(kind, "__args__", ()):
-        return kind.__name__
-    return str(kind).replace("typing.", "").replace("supervisor.config.", "")
+def about(kind: type) -> str:
+    """What a type is for: the first paragraph of its docstring, on one line."""
+    return " ".join((inspect.getdoc(kind) or "").partition("\n\n")[0].split())

@@ -14,9 +14,10 @@ from typing import Final
 
 import click
 
-from supervisor.cli import reference
-from supervisor.cli.reference import Key, Table
-from supervisor.config.schema import COMMON_KEYS
+from supervisor.child import registry
+from supervisor.config import keys
+from supervisor.config.keys import Key
+from supervisor.config.schema import LogOptions, MasterOptions
 from supervisor.errors import STATUSES
 from supervisor.system.signals import described
 
@@ -80,7 +81,7 @@ def page(command: click.Group) -> str:
         *_chapter("Commands", _commands(command)),
         *_chapter("Signals", _signals()),
         *_chapter("Exit status", _statuses()),
-        *_chapter("Configuration", _configuration(reference.tables())),
+        *_chapter("Configuration", _configuration()),
         *_chapter("Environment", _items(_ENVIRONMENT)),
         *_chapter("Files", _items(_FILES)),
         *_chapter("Examples", _items((line, f"{does}.") for line, does in _EXAMPLES)),
@@ -134,35 +135,38 @@ def _statuses() -> Iterator[str]:
     yield from _items(_OTHER_STATUSES)
 
 
-def _configuration(tables: list[Table]) -> Iterator[str]:
+def _configuration() -> Iterator[str]:
     yield from _paragraphs(
         "The file is TOML. Each key is shown with its default, or with an example where it is "
-        "required; times are in seconds."
+        "required."
     )
-    shows_common = True
-    for table in tables:
-        kind, _, name = table.name.partition(".")
-        if kind == "workers":
-            if shows_common:
-                yield ".SS [workers.NAME]"
-                yield from _paragraphs("Sections have any name and start in file order.")
-                yield from _keys(key for key in table.keys if key.name in COMMON_KEYS)
-            shows_common = False
-            own = [key for key in table.keys if key.name not in COMMON_KEYS]
-            yield f".SS [workers.NAME] of type {table.kind}"
-        elif kind == "modules":
-            own = [key for key in table.keys if key.name != "type"]
-            yield f".SS [modules.{_text(name)}]"
-        else:
-            own = list(table.keys)
-            yield f".SS [{_text(kind)}]" if kind else ".SS At the top"
-        yield from _paragraphs(table.about)
-        yield from _keys(own)
+    for header, shown in (
+        ("[master]", keys.keys_of(MasterOptions)),
+        ("[log]", keys.keys_of(LogOptions)),
+        ("[workers.NAME]", keys.common_keys()),
+    ):
+        yield f".SS {header}"
+        yield from _keys(shown)
+    for name in registry.WORKERS:
+        yield from _options(f"[workers.NAME] of type {name}", name)
+    for name in registry.MODULES:
+        yield from _options(f"[modules.{name}]", name)
 
 
-def _keys(keys: Iterable[Key]) -> Iterator[str]:
-    """`listen = [` goes on in lines that the text tells."""
-    return _items((f"{key.name} = {key.value}".removesuffix(" = ["), key.text) for key in keys)
+def _options(header: str, name: str) -> Iterator[str]:
+    kind = registry.built_in(name)
+    yield f".SS {_text(header)}"
+    yield from _paragraphs(registry.about(kind))
+    yield from _keys(keys.keys_of(kind.Options))
+
+
+def _keys(shown: Iterable[Key]) -> Iterator[str]:
+    for key in shown:
+        yield from _item(f"{key.name} = {key.value}", f"({key.words}) {key.text}")
+        if key.inner:
+            yield ".RS"
+            yield from _keys(key.inner)
+            yield ".RE"
 
 
 def _items(rows: Iterable[tuple[str, str]]) -> Iterator[str]:
@@ -185,8 +189,9 @@ def _paragraphs(text: str) -> Iterator[str]:
 
 def _filled(text: str) -> Iterator[str]:
     """Lines of source: a filled text is easier to compare, and mandoc wants short lines."""
-    for line in textwrap.wrap(" ".join(text.split()), _WIDTH, break_on_hyphens=False):
-        yield _text(line)
+    words = _text(" ".join(text.split()))
+    for line in textwrap.wrap(words, _WIDTH, break_on_hyphens=False, break_long_words=False):
+        yield f"\\&{line}" if line.startswith(".") else line
 
 
 def _text(text: str) -> str:

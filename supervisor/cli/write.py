@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 import click
 
@@ -14,8 +13,11 @@ from supervisor.cli.options import (
     write_text,
 )
 
-if TYPE_CHECKING:
-    pass
+
+def _complete_type(_ctx: object, _param: object, incomplete: str) -> list[str]:
+    from supervisor.child import registry
+
+    return [name for name in registry.WORKERS | registry.MODULES if name.startswith(incomplete)]
 
 
 _STARTER: Final = Path(__file__).with_name("starter.toml")
@@ -39,21 +41,22 @@ def init(file: Path, force: bool) -> None:
 
 
 @click.command()
-def types() -> None:
-    """List the worker types and modules with their options."""
-    from supervisor.child import names, registry
+@click.argument("kind", metavar="[TYPE]", required=False, shell_complete=_complete_type)
+@click.option("--toml", is_flag=True, help="Print every key as a configuration, with comments.")
+def types(kind: str | None, toml: bool) -> None:
+    """List the worker types and modules with their options, or show one TYPE."""
+    from supervisor.child import registry
+    from supervisor.cli import reference, types
 
-    for heading, known, table in (
-        ("Worker types", registry.WORKERS, "workers"),
-        ("Modules", registry.MODULES, "modules"),
-    ):
-        click.echo(f'{heading} ([{table}.NAME], or type = "package.module:Class")')
-        for name, where in known.items():
-            kind = names.load_object(where)
-            click.echo(f"\n  {name}: {_first_line(kind)}")
-            for row in _option_lines(kind.Options):
-                click.echo(f"    {row}")
-        click.echo("")
+    if toml:
+        click.echo(reference.text(), nl=False)
+    elif kind is None:
+        click.echo(types.listing())
+    elif kind in registry.WORKERS or kind in registry.MODULES:
+        click.echo(types.description(kind, registry.built_in(kind)))
+    else:
+        known = ", ".join([*registry.WORKERS, *registry.MODULES])
+        raise click.BadParameter(f"{kind!r} is none of {known}", param_hint="TYPE")
 
 
 @click.command()
@@ -102,17 +105,6 @@ def completion(shell: str) -> None:
     from supervisor.cli import completion
 
     click.echo(completion.script(shell, _all_commands()), nl=False)
-
-
-def _first_line(kind: type) -> str:
-    return (kind.__doc__ or "").strip().splitlines()[0]
-
-
-def _option_lines(options: Any) -> Iterator[str]:
-    from supervisor.child import registry
-
-    for key, kind, default in registry.describe_options(options):
-        yield f"{key}: {kind}" + (f" = {default}" if default else " (required)")
 
 
 def _all_commands() -> click.Group:

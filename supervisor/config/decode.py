@@ -86,7 +86,7 @@ def unknown(name: str, known: Iterable[str], what: str = "key") -> str:
 
 def _convert(value: Any, kind: Any, path: str, problems: Problems) -> tuple[bool, Any]:
     """Return (True, converted value), or (False, None) after adding the problem."""
-    nested = _struct_in(kind)
+    nested = struct_in(kind)
     if nested is not None and isinstance(value, Mapping):
         before = len(problems.lines)
         decoded = decode(nested, value, path, problems)
@@ -102,10 +102,12 @@ def _convert(value: Any, kind: Any, path: str, problems: Problems) -> tuple[bool
     return True, converted
 
 
-def _struct_in(kind: Any) -> type[msgspec.Struct] | None:
-    """The Struct in `Struct` or `Struct | None`."""
-    members = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
-    for member in members:
+def struct_in(kind: Any) -> type[msgspec.Struct] | None:
+    """The Struct in `Struct` or `Struct | None`, annotated or not."""
+    while typing.get_origin(kind) is Annotated:
+        kind = typing.get_args(kind)[0]
+    is_union = typing.get_origin(kind) in (types.UnionType, typing.Union)
+    for member in typing.get_args(kind) if is_union else (kind,):
         if isinstance(member, type) and issubclass(member, msgspec.Struct):
             return member
     return None

@@ -1,6 +1,9 @@
-"""TOML in, frozen values out, every problem named with its key path.
+"""Every key of the configuration, with its type, its default and its one text.
 
-Config knows words and numbers only: no sockets, no imported objects, no operating system.
+The texts (`Meta.description`) are all there is: `supervisor types`, the reference file, the manual
+and completion are made from them. `examples` is needed where a key has no default; `extra` has the
+unit, which a type such as Timeout brings along. This file knows words and numbers only: no sockets,
+no imported objects, no operating system.
 """
 
 from __future__ import annotations
@@ -16,15 +19,10 @@ from supervisor.config.address import Listen
 Table = Mapping[str, Any]
 
 
-Seconds = Annotated[float, Meta(ge=0, le=31_536_000)]
-
-
-Timeout = Annotated[float, Meta(gt=0, le=31_536_000)]
-
-
+Seconds = Annotated[float, Meta(ge=0, le=31_536_000, extra={"unit": "s"})]
+Timeout = Annotated[float, Meta(gt=0, le=31_536_000, extra={"unit": "s"})]
+Bytes = Annotated[int, Meta(ge=0, extra={"unit": "bytes"})]
 Umask = Annotated[str, Meta(pattern="^(0o?)?[0-7]{3}$")]
-
-
 Mode = Annotated[str, Meta(pattern="^(0o?)?[0-7]{3}$|^$")]
 
 
@@ -33,59 +31,147 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class MasterOptions(Options, frozen=True):
-    """`[master]`. Times in seconds."""
+    """`[master]`."""
 
-    user: str = ""
-    group: str = ""
-    umask: Umask = "0022"
-    working_directory: str = ""
-    preload: tuple[str, ...] = ()
-    start_timeout: Timeout = 30.0
-    stop_timeout: Timeout = 10.0
-    destroy_timeout: Timeout = 10.0
-    restart: Literal["never", "on-crash"] = "never"
-    pid_file: str = ""
-    runtime_directory: str = ""
+    user: Annotated[
+        str, Meta(description='the user that the server becomes after binding; "" = who started it')
+    ] = ""
+    group: Annotated[str, Meta(description='likewise; "" = that user\'s own group')] = ""
+    umask: Annotated[
+        Umask, Meta(description="octal; the permissions that new files do not get")
+    ] = "0022"
+    working_directory: Annotated[
+        str, Meta(description='"" = where it was started; put first on sys.path')
+    ] = ""
+    preload: Annotated[
+        tuple[str, ...],
+        Meta(description="dotted modules imported before the first fork, to share their memory"),
+    ] = ()
+    start_timeout: Annotated[
+        Timeout,
+        Meta(description="from the imports until every child is ready; then a start failure"),
+    ] = 30.0
+    stop_timeout: Annotated[
+        Timeout, Meta(description="for the children to finish what is in hand, then SIGKILL")
+    ] = 10.0
+    destroy_timeout: Annotated[
+        Timeout, Meta(description="for the destroy hooks of all modules together")
+    ] = 10.0
+    restart: Annotated[
+        Literal["never", "on-crash"],
+        Meta(description="after a crash: never = end, on-crash = fork the next generation"),
+    ] = "never"
+    pid_file: Annotated[
+        str,
+        Meta(description='besides the runtime directory\'s own; removed at exit; "" = none'),
+    ] = ""
+    runtime_directory: Annotated[
+        str,
+        Meta(
+            description="lock, pid and statistics of the running server; it must be the server's "
+            'alone. "" = the first of $RUNTIME_DIRECTORY, /run/NAME (as root), '
+            "$XDG_RUNTIME_DIR/NAME and /tmp/NAME-UID"
+        ),
+    ] = ""
 
 
 class LogOptions(Options, frozen=True):
     """`[log]`."""
 
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["text", "json"] = "text"
-    file: str = ""
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        Meta(description="the least urgent entries that are written"),
+    ] = "info"
+    format: Annotated[
+        Literal["text", "json"],
+        Meta(description="json = one object a line; text takes the journal's form by itself"),
+    ] = "text"
+    file: Annotated[
+        str,
+        Meta(description='"" = standard error; follows a rename by logrotate without a signal'),
+    ] = ""
 
 
 class ListenOptions(Options, frozen=True):
-    """A `listen` entry in table form. `mode` and `owner` are for unix sockets."""
+    """A `listen` entry in table form."""
 
-    address: str
-    mode: Mode = ""
-    owner: str = ""
+    address: Annotated[
+        str,
+        Meta(description="as in the short form", examples=["unix:///run/reference.sock"]),
+    ]
+    mode: Annotated[
+        Mode,
+        Meta(description='of a unix socket; octal digits, "" = what the umask leaves'),
+    ] = ""
+    owner: Annotated[
+        str,
+        Meta(
+            description='of a unix socket: "USER:GROUP", "USER" or ":GROUP"; "" = the server\'s own'
+        ),
+    ] = ""
 
 
 class SectionOptions(Options, frozen=True):
-    """The keys that all `[workers.NAME]` have. `backlog` in connections, times in seconds."""
+    """The keys that all `[workers.NAME]` have; `listen` is beside them."""
 
-    type: str
-    children: Annotated[int, Meta(ge=1, le=65_536)] | Literal["auto"] = 1
-    backlog: Annotated[int, Meta(ge=1, le=2**31 - 1)] = 2048
-    request_timeout: Seconds = 0.0
+    type: Annotated[
+        str,
+        Meta(
+            description='a built-in type or "package.module:Class"',
+            examples=["{type}"],
+        ),
+    ]
+    children: Annotated[
+        Annotated[int, Meta(ge=1, le=65_536)] | Literal["auto"],
+        Meta(
+            description="processes; auto = CPUs that this process may use (affinity, cgroup quota)"
+        ),
+    ] = 1
+    backlog: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=2**31 - 1,
+            description="connections that may wait to be accepted (net.core.somaxconn caps it)",
+        ),
+    ] = 2048
+    request_timeout: Annotated[
+        Seconds,
+        Meta(description="a longer request ends its child, with a traceback; 0 = no limit"),
+    ] = 0.0
 
+
+# A section's addresses. They are decoded apart from the other keys, into `Section.listen`.
+Entries = Annotated[
+    tuple[str | ListenOptions, ...],
+    Meta(
+        description="addresses: tcp://HOST:PORT (IPv6 in brackets, port 0 = any), udp://HOST:PORT, "
+        "unix:///PATH; or tables. Required but by exec and task"
+    ),
+]
 
 COMMON_KEYS: Final = (*SectionOptions.__struct_fields__, "listen")
 
 
 class TlsOptions(Options, frozen=True):
-    """The `tls` table of stream types. `certificate`: PEM file with the chain; `key`: PEM file, ""
-    = it is in the certificate's. `minimum`: oldest version. `client_ca`: PEM file; clients must
-    show a certificate of it.
-    """
+    """The `tls` table. All files are PEM."""
 
-    certificate: str
-    key: str = ""
-    minimum: Literal["1.2", "1.3"] = "1.2"
-    client_ca: str = ""
+    certificate: Annotated[
+        str, Meta(description="the file of the chain", examples=["certificate.pem"])
+    ]
+    key: Annotated[str, Meta(description='its file; "" = it is in that of the certificate')] = ""
+    minimum: Annotated[Literal["1.2", "1.3"], Meta(description="oldest version accepted")] = "1.2"
+    client_ca: Annotated[
+        str,
+        Meta(description='clients must show a certificate of this file; "" = they need none'),
+    ] = ""
+
+
+TlsTable = Annotated[TlsOptions | None, Meta(description="encryption; absent = none")]
+Connection = Annotated[
+    Timeout,
+    Meta(description="without progress of the client, then an error of that request"),
+]
 
 
 class Section(msgspec.Struct, frozen=True):
@@ -102,7 +188,10 @@ class ModuleSection(msgspec.Struct, frozen=True):
     """A `[modules.NAME]`; `type` is the name itself unless given."""
 
     name: str
-    type: str
+    type: Annotated[
+        str,
+        Meta(description='a built-in one or "package.module:Class"; absent = the section\'s name'),
+    ]
     options: Table
 
 
@@ -110,7 +199,13 @@ class Config(msgspec.Struct, frozen=True):
     """A whole configuration file."""
 
     file: str
-    name: str
+    name: Annotated[
+        str,
+        Meta(
+            description="in titles, logs, metrics and the runtime directory; absent = the file's "
+            "stem",
+        ),
+    ]
     master: MasterOptions
     log: LogOptions
     workers: tuple[Section, ...]

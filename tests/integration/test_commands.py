@@ -217,6 +217,22 @@ def test_types_lists_what_is_built_in():
         assert re.search(rf"\b{word}\b", done.stdout), word
 
 
+def test_types_shows_one():
+    """Each option with its meaning, type, default and unit; a worker's common keys as well."""
+    shown = supervisor("types", "tcp").stdout
+    assert "handler  (string, required)\n      package.module:function" in shown
+    assert "connection_timeout = 60.0  (number > 0 and <= 31536000, s)" in shown
+    assert "children = 1" in shown
+    assert "children = 1" not in supervisor("types", "cache").stdout
+
+
+def test_types_does_not_know_a_type():
+    """A wrong command line, which names those that there are."""
+    done = supervisor("types", "nonsense")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "'nonsense' is none of tcp, udp" in done.stderr
+
+
 def test_the_configuration_is_found_by_the_environment(serve):
     """`$SUPERVISOR_CONFIG` stands in for `-c`."""
     server = serve(web())

@@ -5,13 +5,10 @@ import tomllib
 from pathlib import Path
 
 import msgspec
-import pytest
 
 from supervisor import errors
 from supervisor.child import names, registry
-from supervisor.cli import reference
 from supervisor.cli.main import main
-from supervisor.config.schema import COMMON_KEYS
 from supervisor.system import signals
 from tests.benchmarks.report.report import BEGIN, END
 from tests.support import readme
@@ -27,18 +24,6 @@ def test_signals():
 def test_statuses():
     """Every status, with its meaning."""
     assert readme.table("Exit statuses", "status") == [list(row) for row in errors.STATUSES]
-
-
-@pytest.mark.parametrize(
-    ("head", "table"),
-    [("[master]", "master"), ("[log]", "log"), ("[workers.NAME]", "workers.echo")],
-)
-def test_keys(head, table):
-    """Every key with its default, as in the reference."""
-    (found,) = [one for one in reference.tables() if one.name == table]
-    keys = [key for key in found.keys if table != "workers.echo" or key.name in COMMON_KEYS]
-    rows = [[key.name, key.value.removesuffix("["), key.text] for key in keys]
-    assert readme.table("Configuration", head) == rows
 
 
 def test_commands():

@@ -1,153 +1,62 @@
-"""conf/reference.toml is the truth: every key that exists, with the default that it has.
-
-A key that TOML cannot show (default None) may stand there commented out: `# key = value`.
-"""
+"""conf/reference.toml is made from the fields of the code, and every field has its text."""
 
 import re
 import tomllib
-import typing
 from pathlib import Path
 
-import msgspec
 import pytest
 
-from supervisor.child import names, registry
+from supervisor.child import registry
+from supervisor.cli import reference
+from supervisor.config import keys
 from supervisor.config.load import load
-from supervisor.config.schema import (
-    Config,
-    ListenOptions,
-    LogOptions,
-    MasterOptions,
-    Options,
-    SectionOptions,
-)
+from supervisor.config.schema import LogOptions, MasterOptions
 from tests.support.harness import supervisor
 
 FILE = Path(__file__).parents[2] / "conf/reference.toml"
-ALL = re.sub(r"(?m)^# (?=\w+ = )", "", FILE.read_text(encoding="utf-8"))
-SHOWN = tomllib.loads(ALL)
+ALL = re.sub(r"(?m)^#(?=\w+ = )", "", FILE.read_text(encoding="utf-8"))
+TYPES = [*registry.WORKERS, *registry.MODULES]
 
 
-def fields(kind):
-    """Return the fields of a Struct by key."""
-    return {field.encode_name: field for field in msgspec.structs.fields(kind)}
+def with_inner(shown):
+    """Return keys and those of the tables in them."""
+    return [one for key in shown for one in (key, *key.inner)]
 
 
-COMMON = {*fields(SectionOptions), "listen"}
+def test_the_file_is_the_one_that_is_made():
+    """`make docs` brings it up to date after a key, its default or its text has changed."""
+    assert FILE.read_text(encoding="utf-8") == reference.text(), "run: make docs"
 
 
-def nested_in(kind):
-    """Return the Struct in `Struct` or `Struct | None`."""
-    for member in typing.get_args(kind) or (kind,):
-        if isinstance(member, type) and issubclass(member, msgspec.Struct):
-            return member
-    return None
+def test_every_common_key_has_a_text():
+    """Tables that every configuration has."""
+    shown = [*keys.keys_of(MasterOptions), *keys.keys_of(LogOptions), *keys.common_keys()]
+    assert [key.name for key in with_inner(shown) if not key.text] == []
 
 
-def default_of(field):
-    """Return a field's default as TOML gives it; None where it has none, or None."""
-    if field.required:
-        return None
-    made = field.default_factory is not msgspec.NODEFAULT
-    default = field.default_factory() if made else field.default
-    return list(default) if isinstance(default, tuple) else default
+@pytest.mark.parametrize("name", TYPES)
+def test_every_option_has_a_text(name):
+    """An option is a field with `Meta(description=...)`, and an example where it is required."""
+    shown = with_inner(keys.keys_of(registry.built_in(name).Options))
+    lacking = [key.name for key in shown if not key.text or (key.is_required and not key.example)]
+    assert lacking == [], "give the field a Meta(description=..., examples=[...])"
 
 
-def differences(kind, tables, path):
-    """Say what `tables`, together, lack of `kind`, have beyond it, or show with another value."""
-    known = fields(kind)
-    keys = {key: None for table in tables for key in table}
-    found = [f"{path}.{key}: no such key" for key in keys if key not in known]
-    for key, field in known.items():
-        here, values = f"{path}.{key}", [table[key] for table in tables if key in table]
-        nested, default = nested_in(field.type), default_of(field)
-        if not values:
-            found.append(f"{here}: missing")
-        elif nested:
-            found += differences(nested, values, here)
-        elif default is not None and any(repr(value) != repr(default) for value in values):
-            found.append(f"{here}: the default is {default!r}")
-    return found
+@pytest.mark.parametrize("name", TYPES)
+def test_every_option_is_in_the_file(name):
+    """Each key stands in the section of its type, with its default."""
+    shown = tomllib.loads(ALL)
+    section = (shown["workers"] | shown["modules"])[name]
+    for key in keys.keys_of(registry.built_in(name).Options):
+        value = tomllib.loads(f"value = {key.value}")["value"]
+        expected = value.replace("{type}", name) if isinstance(value, str) else value
+        assert section[key.name] == expected
 
 
-def sections(kind):
-    """Return the worker sections of one type."""
-    return [table for table in SHOWN["workers"].values() if table["type"] == kind]
-
-
-def without(tables, keys):
-    """Return the tables without some keys."""
-    return [{key: table[key] for key in table if key not in keys} for table in tables]
-
-
-def test_the_top_is_complete():
-    """The name is the file's stem, the tables are those that a configuration has."""
-    assert SHOWN.keys() == set(fields(Config)) - {"file"}
-    assert SHOWN["name"] == FILE.stem
-
-
-@pytest.mark.parametrize(("kind", "name"), [(MasterOptions, "master"), (LogOptions, "log")])
-def test_a_fixed_table_shows_every_default(kind, name):
-    """Each key of the table stands there with its default, and no other key does."""
-    assert differences(kind, [SHOWN[name]], name) == []
-
-
-def test_worker_sections_show_every_common_default():
-    """Each common key stands in some section, and has its default wherever it stands."""
-    tables, known = SHOWN["workers"].values(), fields(SectionOptions)
-    common = [{key: table[key] for key in known if key in table} for table in tables]
-    assert differences(SectionOptions, common, "workers") == []
-
-
-def test_listen_is_shown_in_both_forms():
-    """Some entry is a plain address, and the tables show every key."""
-    entries = [entry for table in SHOWN["workers"].values() for entry in table.get("listen", ())]
-    tables = [entry for entry in entries if not isinstance(entry, str)]
-    assert len(tables) < len(entries)
-    assert differences(ListenOptions, tables, "listen") == []
-
-
-@pytest.mark.parametrize("kind", registry.WORKERS)
-def test_a_worker_type_shows_every_option(kind):
-    """A type's own options stand in its sections with their defaults, and no other key does."""
-    options = names.load_object(registry.WORKERS[kind]).Options
-    assert sections(kind)
-    assert differences(options, without(sections(kind), COMMON), f"workers ({kind})") == []
-
-
-@pytest.mark.parametrize("name", registry.MODULES)
-def test_a_module_shows_every_option(name):
-    """A module's options stand in its section with their defaults, and no other key does."""
-    options = names.load_object(registry.MODULES[name]).Options
-    assert SHOWN["modules"][name]["type"] == name
-    shown = without([SHOWN["modules"][name]], {"type"})
-    assert differences(options, shown, f"modules.{name}") == []
-
-
-def test_every_key_has_a_comment():
-    """A key without a word on what it is for stands nowhere."""
-    keys = re.findall(r"(?m)^\w+ = .*$", ALL)
-    assert keys
-    assert [line for line in keys if " # " not in line] == []
-
-
-def options_of(header):
-    """Return the Structs whose keys stand under a header."""
-    table, name = header.split(".")
-    if table == "modules":
-        return [names.load_object(registry.MODULES[name]).Options]
-    where = registry.WORKERS[SHOWN["workers"][name]["type"]]
-    return [SectionOptions, names.load_object(where).Options]
-
-
-@pytest.mark.parametrize("header", re.findall(r"(?m)^\[(\w+\.[\w-]+)\]", ALL))
-def test_a_required_key_is_marked(header):
-    """The line of a key that has no default says (required)."""
-    _, _, rest = ALL.partition(f"[{header}]\n")
-    body = re.split(r"(?m)^\[", rest)[0]
-    known = {key: field for kind in options_of(header) for key, field in fields(kind).items()}
-    lines = {key: re.search(rf"(?m)^{key} = .*", body) for key in known if known[key].required}
-    assert [key for key, line in lines.items() if not line or "(required)" not in line[0]] == []
+@pytest.mark.parametrize("name", TYPES)
+def test_every_type_is_told_in_a_line(name):
+    """The first paragraph of the docstring is what `supervisor types` says of it."""
+    assert 10 < len(registry.about(registry.built_in(name))) < 100
 
 
 def test_what_is_commented_out_is_valid_too(tmp_path):
@@ -162,47 +71,3 @@ def test_check_accepts_it():
     """`supervisor check` says ok."""
     done = supervisor("check", "-c", str(FILE))
     assert (done.returncode, done.stderr) == (0, "")
-
-
-class Inner(Options, frozen=True):
-    """A table in a table."""
-
-    certificate: str
-    minimum: str = "1.2"
-
-
-class Outer(Options, frozen=True):
-    """One option of each kind."""
-
-    path: str
-    size: int = 3
-    limit: int | None = None
-    names: tuple[str, ...] = ("a",)
-    inner: Inner | None = None
-
-
-GOOD = {
-    "path": "/tmp",
-    "size": 3,
-    "limit": 7,
-    "names": ["a"],
-    "inner": {"certificate": "c", "minimum": "1.2"},
-}
-
-
-@pytest.mark.parametrize(
-    ("shown", "expected"),
-    [
-        (GOOD, []),
-        (without([GOOD], {"size"})[0], ["x.size: missing"]),
-        (without([GOOD], {"limit"})[0], ["x.limit: missing"]),
-        (GOOD | {"colour": 1}, ["x.colour: no such key"]),
-        (GOOD | {"size": 4}, ["x.size: the default is 3"]),
-        (GOOD | {"size": 3.0}, ["x.size: the default is 3"]),
-        (GOOD | {"names": []}, ["x.names: the default is ['a']"]),
-        (GOOD | {"inner": {"certificate": "c"}}, ["x.inner.minimum: missing"]),
-    ],
-)
-def test_a_forgotten_option_is_noticed(shown, expected):
-    """The comparison that these tests rest on finds each kind of difference."""
-    assert differences(Outer, [shown], "x") == expected

@@ -243,26 +243,3 @@ def test_every_built_in_name_leads_to_its_class(kind):
     found = names.load_object(kind)
     assert issubclass(found, Worker | Module)
     assert issubclass(found.Options, schema.Options)
-
-
-class Described(schema.Options, frozen=True):
-    """One option of each kind."""
-
-    path: str
-    size: int = 3
-    mode: schema.Mode = ""
-    names: tuple[str, ...] = ()
-    limit: int | None = None
-
-
-def test_options_are_described():
-    """`supervisor types` shows key, type and default; required keys have no default."""
-    rows = registry.describe_options(Described)
-    assert [(key, default) for key, _, default in rows] == [
-        ("path", ""),
-        ("size", "3"),
-        ("mode", "''"),
-        ("names", "()"),
-        ("limit", "None"),
-    ]
-    assert [kind for _, kind, _ in rows][:2] == ["str", "int"]

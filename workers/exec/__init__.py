@@ -30,22 +30,35 @@ StopSignal = Literal["TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "KILL"]
 
 
 class ExecOptions(Options, frozen=True):
-    """`command`: program and arguments; `{fd}` becomes the first listener's descriptor, `{slot}`
-    the slot. `env` is added to the environment.
+    """Options of type `exec`."""
 
-    `ready`: "exec" = it runs, "notify" = it said READY=1 (sd_notify(3)), "listen" = it answered, or
-    hung up on, a connection that the master opened and half closed.
-    """
-
-    command: Annotated[tuple[str, ...], Meta(min_length=1)]
-    env: dict[str, str] = field(default_factory=dict)
-    working_directory: str = ""
-    ready: Literal["exec", "notify", "listen"] = "exec"
-    stop_signal: StopSignal = "TERM"
+    command: Annotated[
+        tuple[str, ...],
+        Meta(
+            min_length=1,
+            description="program and arguments; {fd} becomes 3, the first listener's descriptor, "
+            "{slot} the child's slot",
+            examples=[["sh", "-c", "exec sleep 1000"]],
+        ),
+    ]
+    env: Annotated[dict[str, str], Meta(description="added to the environment")] = field(
+        default_factory=dict
+    )
+    working_directory: Annotated[str, Meta(description='"" = that of the server')] = ""
+    ready: Annotated[
+        Literal["exec", "notify", "listen"],
+        Meta(
+            description="ready when: exec = it runs, notify = it said READY=1 (sd_notify(3)), "
+            "listen = it answered, or hung up on, a connection of the master (one child only)"
+        ),
+    ] = "exec"
+    stop_signal: Annotated[StopSignal, Meta(description="the signal that tells it to stop")] = (
+        "TERM"
+    )
 
 
 class Exec(Worker):
-    """Runs another program in each child: fork, then exec, so the program is the child."""
+    """Runs another program as the child; its descriptors 3, 4, ... are the listeners."""
 
     Options: ClassVar[type[Options]] = ExecOptions
 

@@ -10,7 +10,9 @@ import select
 from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import Annotated, ClassVar, Final
+
+from msgspec import Meta
 
 from supervisor.child.child import Child
 from supervisor.child.worker import Worker
@@ -29,15 +31,15 @@ _PAGE: Final = {
 
 
 class StatusOptions(Options, frozen=True):
-    """`connection_timeout`: s that a client has for its request, and again for our answer."""
+    """Options of type `status`."""
 
-    connection_timeout: Timeout = 10.0
+    connection_timeout: Annotated[
+        Timeout, Meta(description="for the request, and again for the answer")
+    ] = 10.0
 
 
 class Status(Worker):
-    """Serves `/`, `/stats.json`, `/metrics`, `/healthz` and `/readyz`, one request a
-    connection.
-    """
+    """Serves the state of the server: `/`, `/stats.json`, `/metrics`, `/healthz`, `/readyz`."""
 
     Options: ClassVar[type[Options]] = StatusOptions
     schemes: ClassVar[frozenset[str]] = frozenset({"tcp", "unix"})

@@ -10,35 +10,67 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from supervisor.child.names import load_object
-from supervisor.config.schema import Options, Seconds, TlsOptions
+from supervisor.config.schema import Bytes, Options, Seconds, TlsTable
 from supervisor.errors import NameProblem
 from supervisor.system import tls
 
-Bytes = Annotated[int, Meta(ge=0)]
-HeaderLimit = Annotated[int, Meta(ge=8192, le=16_777_216)]
+Loop = Annotated[Literal["uvloop", "asyncio"], Meta(description="the event loop")]
+WebSockets = Annotated[bool, Meta(description="false = an upgrade is refused")]
 
 
 class ApplicationOptions(Options, frozen=True):
-    """`app`: `package.module:attribute`, a function that makes it where `factory` is set.
+    """Options that `wsgi`, `asgi` and `rsgi` have in common."""
 
-    `keep_alive` in s, 0 = one request a connection; `header_limit` in bytes; `body_limit` too,
-    0 = none; `trusted_proxies`: addresses and networks; `static`: directory by path prefix;
-    `access_log_file`: "" = standard output.
-    """
-
-    app: str
-    factory: bool = False
-    preload: bool = True
-    root_path: str = ""
-    http: Literal["auto", "1", "2"] = "auto"
-    tls: TlsOptions | None = None
-    keep_alive: Seconds = 30.0
-    header_limit: HeaderLimit = 65_536
-    body_limit: Bytes = 0
-    trusted_proxies: tuple[str, ...] = ()
-    access_log: Literal["off", "common", "json"] = "off"
-    access_log_file: str = ""
-    static: Mapping[str, str] = {}
+    app: Annotated[
+        str,
+        Meta(description="package.module:attribute", examples=["supervisor.workers.echo:{type}"]),
+    ]
+    factory: Annotated[bool, Meta(description="app is a function that makes the application")] = (
+        False
+    )
+    preload: Annotated[
+        bool, Meta(description="imported in the master, so that the children share its memory")
+    ] = True
+    root_path: Annotated[
+        str, Meta(description="prefix of all paths, where a proxy leaves it on")
+    ] = ""
+    http: Annotated[
+        Literal["auto", "1", "2"],
+        Meta(description="version; auto = all that the engine speaks"),
+    ] = "auto"
+    tls: TlsTable = None
+    keep_alive: Annotated[
+        Seconds,
+        Meta(description="an idle connection is kept so long; 0 = one request a connection"),
+    ] = 30.0
+    header_limit: Annotated[
+        int,
+        Meta(
+            ge=8192,
+            le=16_777_216,
+            description="of the head of a request",
+            extra={"unit": "bytes"},
+        ),
+    ] = 65_536
+    body_limit: Annotated[
+        Bytes, Meta(description="of the body of a request, 413 beyond; 0 = no limit")
+    ] = 0
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        Meta(description='addresses and networks whose X-Forwarded-* count; "*" = all'),
+    ] = ()
+    access_log: Annotated[
+        Literal["off", "common", "json"], Meta(description="the form of its lines")
+    ] = "off"
+    access_log_file: Annotated[
+        str, Meta(description='"" = standard output; follows a rename by logrotate')
+    ] = ""
+    static: Annotated[
+        Mapping[str, str],
+        Meta(
+            description='directory by path prefix: { "/static" = "public" }; needs engine granian'
+        ),
+    ] = {}
 
 
 def need(module: str, kind: str) -> None:
