@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import tomllib
 from dataclasses import dataclass
 from itertools import takewhile
@@ -70,7 +71,11 @@ def _published() -> list[Case]:
     """gunicorn's files: line ends are nothing, those of the request are written as escapes."""
     known = tomllib.loads((REQUESTS / "gunicorn.toml").read_text())
     return [
-        Case(name=name, data=_unescaped(file.read_bytes()), **_facts(known.get(name, {})))
+        Case(
+            name=name,
+            data=_with_host(_unescaped(file.read_bytes()), known.get(name, {})),
+            **_facts(known.get(name, {})),
+        )
         for file in sorted((REQUESTS / "gunicorn").glob("*valid/*.http"))
         for name in [f"{file.parent.name}/{file.stem}"]
     ]
@@ -79,6 +84,13 @@ def _published() -> list[Case]:
 def _unescaped(text: bytes) -> bytes:
     data = text.replace(b"\n", b"").replace(b"\\r\\n", b"\r\n")
     return data.replace(b"\\0", b"\0").replace(b"\\n", b"\n").replace(b"\\t", b"\t")
+
+
+def _with_host(data: bytes, facts: dict[str, Any]) -> bytes:
+    """Without Host a request of HTTP/1.1 is refused for that alone (rfc9112.toml: no-host)."""
+    if b"host:" in data.lower() or facts.get("is_sent_as_it_is"):
+        return data
+    return re.sub(rb"( HTTP/1\.1\r\n)", rb"\1Host: x\r\n", data)
 
 
 def _specified() -> list[Case]:

@@ -64,7 +64,7 @@ def test_the_data():
     """Escapes become bytes, what is unknown of a published case is refused, names are unique."""
     known = {case.name: case for case in cases()}
     assert len(known) == len(cases())
-    assert known["invalid/005"].data == b"GET /foo HTTP/1.1\r\nba\0z: bar\r\n\r\n"
+    assert known["invalid/005"].data == b"GET /foo HTTP/1.1\r\nHost: x\r\nba\0z: bar\r\n\r\n"
     assert known["invalid/005"].then == "refused"
     assert known["valid/008"].sees == ("GET /unusual_content_length HELLO",)
     assert known["bare-lf"].data == b"GET / HTTP/1.1\nHost: x\n\n"

@@ -1,0 +1,362 @@
+"""The reading half of a connection: bytes in, events out.
+
+The machine finds where a head, a body, a chunk and a line of it end, and gives the parser exactly
+these bytes. So it stops between two requests, knows the size of everything that is no body, and
+yields the same events however the bytes were split. What they say, and whether they are right, is
+llhttp's to tell.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Final
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+
+from supervisor.workers.web.http1.request import Fields, Limits, Refusal, Request, judge
+
+
+class Reading(IntEnum):
+    """Where the machine stands in the client's bytes."""
+
+    IDLE = 0  # nothing of a request has come
+    HEAD = 1
+    METHOD = 2  # the method is refused; whether it is one at all cannot be seen yet
+    LENGTH = 3  # in a body of known length
+    CHUNK_SIZE = 4
+    CHUNK = 5
+    TRAILERS = 6
+    ENDING = 7  # the body is whole, which is to be told
+    DONE = 8  # the request is whole
+    FAULTY = 9
+    GIVEN_UP = 10
+
+
+class End:
+    """The event that a body is whole: there is one, END."""
+
+    def __repr__(self) -> str:
+        return "END"
+
+
+END: Final = End()
+Event = Request | Refusal | bytes | End
+
+IDLE, HEAD, METHOD, LENGTH, CHUNK_SIZE, CHUNK, TRAILERS, ENDING, DONE, FAULTY, GIVEN_UP = Reading
+
+_EMPTY = frozenset((b"", b"\r", b"\n"))
+_EXTENSION = 4096  # bytes of the line before a chunk
+_EXTENSIONS = 65_536  # of the extensions of a body
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
+_METHOD = re.compile(_TOKEN + rb"*")
+# RFC 9112, 7.1.1, with the "bad" white space that a recipient has to remove, and llhttp refuses.
+_EXTENDED = re.compile(
+    rb"([0-9A-Fa-f]+)(?:[ \t]*;[ \t]*%(t)b+"
+    rb'(?:[ \t]*=[ \t]*(?:%(t)b+|"(?:[^"\\\x00-\x08\x0a-\x1f\x7f]|\\[^\x00-\x08\x0a-\x1f\x7f])*"))?'
+    rb")+\r\n" % {b"t": _TOKEN}
+)
+
+
+class Incoming:
+    """Reads requests: `request` is the one in hand, `state` says where in it the bytes end."""
+
+    __slots__ = (
+        "_complete",
+        "_fields",
+        "_head",
+        "_headed",
+        "_keep_alive",
+        "_left",
+        "_limits",
+        "_parser",
+        "_pieces",
+        "_refusal",
+        "_rest",
+        "_size",
+        "_spent",
+        "request",
+        "state",
+    )
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._parser: HttpRequestParser | None = HttpRequestParser(self)
+        self._rest = b""  # came, and is not looked at yet
+        self._head = b""  # came of a head that is not whole
+        self._fields: Fields = []
+        self._pieces: list[bytes] = []  # of a body, for the next event
+        self._headed = self._complete = self._keep_alive = False
+        self._left = 0  # bytes of the body, or of the chunk and its CRLF, to come
+        self._size = 0  # of the body so far, where it is chunked
+        self._spent = 0  # bytes of chunk extensions, then of trailers
+        self._refusal: Refusal | None = None
+        self.request: Request | None = None
+        self.state = IDLE
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that came and were not looked at, nearly always of the next request."""
+        return len(self._rest)
+
+    def receive(self, data: bytes = b"") -> Event | None:
+        """Take bytes that came; return the next event. None: more are needed, or it is DONE."""
+        if self._rest:
+            data = self._rest + data
+            self._rest = b""
+        return _STEPS[self.state](self, data)
+
+    # The parser calls these.
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Note a field of the head. Trailers come here too, into a list that nobody reads."""
+        self._fields.append((name.lower(), value.rstrip(b" \t")))
+
+    def on_headers_complete(self) -> None:
+        """Ask now: after the message the parser has forgotten it."""
+        self._headed = True
+        self._keep_alive = self._parser.should_keep_alive()  # type: ignore[union-attr]
+
+    def on_body(self, data: bytes) -> None:
+        self._pieces.append(data)
+
+    def on_message_complete(self) -> None:
+        self._complete = True
+
+    # The head.
+
+    def _idle(self, data: bytes) -> Event | None:
+        """Nearly always one whole head has come and nothing else."""
+        if data[:1] in _EMPTY:  # lines before a request, which a server ignores (RFC 9112, 2.2)
+            data = data.lstrip(b"\r\n")
+        end = data.find(b"\r\n\r\n") + 4
+        if 4 <= end <= self._limits.header:
+            if end != len(data):
+                self._rest = data[end:]
+                data = data[:end]
+            return self._parse(data, data)
+        if not data:
+            return None
+        self.state = HEAD
+        return self._in_head(data)
+
+    def _in_head(self, data: bytes) -> Event | None:
+        """Parse a head as it comes, so that one that is malformed is refused at once."""
+        before = self._head
+        piece = data[: min(_end_of_head(before, data), self._limits.header - len(before))]
+        self._head = before + piece
+        self._rest = data[len(piece) :]
+        event = self._parse(piece, self._head) if piece else None
+        if event is None and len(self._head) >= self._limits.header:
+            return self._refuse(_too_long(self._head))
+        return event
+
+    def _parse(self, piece: bytes, head: bytes) -> Event | None:
+        """Give the parser a piece of a head. None: the head is not whole."""
+        is_upgrade = False
+        try:
+            self._parser.feed_data(piece)  # type: ignore[union-attr]
+        except HttpParserUpgrade:
+            is_upgrade = True
+        except HttpParserError as error:
+            self._head = head
+            return self._refuse_head(str(error))
+        return self._begin(head, is_upgrade) if self._headed else None
+
+    def _begin(self, head: bytes, is_upgrade: bool) -> Event:
+        request = judge(head[: head.index(b"\r\n")], self._fields, self._limits)
+        if isinstance(request, Refusal):
+            return self._refuse(request)
+        request.keep_alive = self._keep_alive
+        self.request = request
+        if is_upgrade:
+            self._note_upgrade(request)
+        if self._complete:
+            self.state = DONE
+        else:
+            self._expect_body(request)
+        return request
+
+    def _expect_body(self, request: Request) -> None:
+        request.complete = False
+        self._fields = []  # of trailers
+        self._size = self._spent = 0
+        self._left = request.length or 0
+        self.state = CHUNK_SIZE if request.length is None else LENGTH
+
+    def _note_upgrade(self, request: Request) -> None:
+        """llhttp takes all that follows for the other protocol, and the request for whole. A body
+        in between is read by a new parser, which does not know of the upgrade.
+        """
+        if request.length == 0:
+            request.upgrade = request.named[b"upgrade"].lower() if request.is_http11 else b""
+            return
+        self._parser = HttpRequestParser(self)
+        self._parser.feed_data(
+            b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+            if request.length is None
+            else b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % request.length
+        )
+        self._complete = False
+
+    def _refuse_head(self, reason: str) -> Event | None:
+        if "method" in reason:
+            return self._in_method(b"")
+        if reason == "Invalid HTTP version" or self._head.startswith(b"PRI "):
+            return self._refuse(Refusal(505, reason))
+        is_coding = reason.startswith("Request has invalid `Transfer-Encoding`")
+        return self._refuse(Refusal(501 if is_coding else 400, reason))
+
+    def _in_method(self, data: bytes) -> Event | None:
+        """An unknown method is 501, but what is no method at all 400."""
+        self.state = METHOD
+        self._head += data
+        end = _METHOD.match(self._head).end()  # type: ignore[union-attr]  # it matches nothing too
+        if end < len(self._head):
+            is_method = end > 0 and self._head[end] == 0x20
+            return self._refuse(Refusal(501 if is_method else 400, "not a method known here"))
+        if end >= self._limits.header:
+            return self._refuse(_too_long(self._head))
+        return None
+
+    # The body.
+
+    def _in_length(self, data: bytes) -> Event | None:
+        if not data:
+            return None
+        left = self._left
+        if len(data) > left:
+            self._rest = data[left:]
+            data = data[:left]
+        self._left = left - len(data)
+        return self._told(self._feed(data))
+
+    def _in_chunks(self, data: bytes) -> Event | None:
+        at, refusal = 0, None
+        while at < len(data) and refusal is None and not self._complete:
+            if self.state is CHUNK:
+                end = min(at + self._left, len(data))
+                refusal = self._in_chunk(data[at:end])
+            else:
+                end = data.find(b"\n", at) + 1
+                if not end:
+                    refusal = self._line_to_come(len(data) - at)
+                    break
+                refusal = self._line(data[at:end])
+            at = end
+        self._rest = data[at:]
+        return self._told(refusal)
+
+    def _in_chunk(self, data: bytes) -> Refusal | None:
+        self._left -= len(data)
+        if not self._left:
+            self.state = CHUNK_SIZE
+        return self._feed(data)
+
+    def _line(self, line: bytes) -> Refusal | None:
+        """A line between two chunks, or after the last."""
+        if self.state is TRAILERS:
+            self._spent += len(line)
+            return self._line_to_come(-1) or self._feed(line)
+        refusal = self._line_to_come(len(line) - 1)
+        return refusal or self._size_line(line)
+
+    def _line_to_come(self, size: int) -> Refusal | None:
+        """Refuse a line of which so many bytes are there, and at least one is to come."""
+        if self.state is TRAILERS:
+            is_longer = self._spent + size >= self._limits.header
+            return Refusal(431, "trailers too long") if is_longer else None
+        return Refusal(400, "chunk extension too long") if size >= _EXTENSION else None
+
+    def _size_line(self, line: bytes) -> Refusal | None:
+        digits = line
+        if b";" in line:
+            found = _EXTENDED.fullmatch(line)
+            if found is None:
+                return Refusal(400, "malformed chunk extension")
+            digits = found[1] + b"\r\n"
+            self._spent += len(line) - len(digits)
+            if self._spent > _EXTENSIONS:
+                return Refusal(400, "chunk extensions too long")
+        return self._feed(digits) or self._begin_chunk(int(digits, 16))
+
+    def _begin_chunk(self, size: int) -> Refusal | None:
+        """The parser has checked the digits. The chunk of no bytes is the last."""
+        self._size += size
+        if self._limits.body and self._size > self._limits.body:
+            return Refusal(413, f"a body of more than {self._limits.body} bytes")
+        self._left = size + 2
+        self.state = CHUNK if size else TRAILERS
+        if not size:
+            self._spent = 0
+        return None
+
+    def _feed(self, data: bytes) -> Refusal | None:
+        try:
+            self._parser.feed_data(data)  # type: ignore[union-attr]
+        except HttpParserError as error:
+            return Refusal(400, str(error))
+        return None
+
+    def _told(self, refusal: Refusal | None) -> Event | None:
+        """The part of the body that has come; the end, or the fault, if there is none."""
+        if refusal:
+            self._refusal, self.state = refusal, FAULTY
+        elif self._complete:
+            self.state = ENDING
+        pieces = self._pieces
+        if pieces:
+            self._pieces = []
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return None if refusal is None and not self._complete else self.receive()
+
+    # The end.
+
+    def _ending(self, data: bytes) -> Event:
+        self._rest = data
+        self.state = DONE
+        return END
+
+    def _keep(self, data: bytes) -> None:
+        """What comes beyond the request in hand waits for its turn."""
+        self._rest = data
+
+    def _faulty(self, _: bytes) -> Event | None:
+        """The fault is told once, and nothing is read after it."""
+        refusal, self._refusal = self._refusal, None
+        return refusal
+
+    def _refuse(self, refusal: Refusal) -> Refusal:
+        self.state = FAULTY
+        self._rest = b""
+        return refusal
+
+
+def _end_of_head(before: bytes, data: bytes) -> int:
+    """How many bytes of `data` belong to the head that began with `before`."""
+    overlap = before[-3:]
+    found = (overlap + data).find(b"\r\n\r\n")
+    return len(data) if found < 0 else found + 4 - len(overlap)
+
+
+def _too_long(head: bytes) -> Refusal:
+    if b"\r\n" in head:
+        return Refusal(431, "head too long")
+    return Refusal(414, "request line too long")
+
+
+# By state; a tuple, for an enum's hash is slow.
+_STEPS: tuple[Callable[[Incoming, bytes], Event | None], ...] = (
+    Incoming._idle,
+    Incoming._in_head,
+    Incoming._in_method,
+    Incoming._in_length,
+    Incoming._in_chunks,
+    Incoming._in_chunks,
+    Incoming._in_chunks,
+    Incoming._ending,
+    Incoming._keep,
+    Incoming._faulty,
+    Incoming._keep,
+)
