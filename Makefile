@@ -42,7 +42,8 @@ check: lint types test  ## Everything that CI runs
 
 docs: install  ## Make conf/reference.toml and the manual from the texts in the code
 	$(BIN)/supervisor types --toml > conf/reference.toml
-	$(BIN)/supervisor man > conf/man/supervisor.1
+	cd supervisor/cli/pages && for page in *.md; do page=$${page%.md}; \
+		$(abspath $(BIN))/supervisor man $${page%.?} > $(CURDIR)/conf/man/$$page || exit; done
 
 format: install  ## Format the code
 	$(BIN)/ruff check --fix .

@@ -1,9 +1,10 @@
-"""`init`, `types`, `unit`, `man`, `completion`: texts made for people and other programs."""
+"""`init`, `types`, `unit`, `completion`: texts made for people and other programs."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -12,6 +13,10 @@ from supervisor.cli.options import (
     read_config,
     write_text,
 )
+
+if TYPE_CHECKING:
+    from supervisor.child.module import Module
+    from supervisor.child.worker import Worker
 
 
 def _complete_type(_ctx: object, _param: object, incomplete: str) -> list[str]:
@@ -45,18 +50,26 @@ def init(file: Path, force: bool) -> None:
 @click.option("--toml", is_flag=True, help="Print every key as a configuration, with comments.")
 def types(kind: str | None, toml: bool) -> None:
     """List the worker types and modules with their options, or show one TYPE."""
-    from supervisor.child import registry
     from supervisor.cli import reference, types
 
     if toml:
         click.echo(reference.text(), nl=False)
     elif kind is None:
         click.echo(types.listing())
-    elif kind in registry.WORKERS or kind in registry.MODULES:
-        click.echo(types.description(kind, registry.built_in(kind)))
     else:
-        known = ", ".join([*registry.WORKERS, *registry.MODULES])
-        raise click.BadParameter(f"{kind!r} is none of {known}", param_hint="TYPE")
+        click.echo(types.description(kind, _class_of(kind)))
+
+
+def _class_of(kind: str) -> type[Worker] | type[Module]:
+    """The class of a TYPE, a built-in one or `package.module:Class`; another is a wrong word."""
+    from supervisor.child import registry
+    from supervisor.errors import NameProblem
+
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        return registry.class_of(kind)
+    except NameProblem as error:
+        raise click.BadParameter(str(error), param_hint="TYPE") from None
 
 
 @click.command()
@@ -88,14 +101,6 @@ def unit(file: Path | None, no_socket: bool, command: Path | None, directory: Pa
     for kind, text in texts.items():
         write_text(directory / f"{config.name}.{kind}", text)
         click.echo(f"{directory / config.name}.{kind} written")
-
-
-@click.command()
-def man() -> None:
-    """Print the manual page supervisor(1); read it with: supervisor man | man -l -"""
-    from supervisor.cli import manual
-
-    click.echo(manual.page(_all_commands()), nl=False)
 
 
 @click.command()

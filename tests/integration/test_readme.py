@@ -1,4 +1,4 @@
-"""The README, followed to the letter: its files written, its commands typed, its output compared.
+"""README and manual, followed to the letter: files written, commands typed, output compared.
 
 Each chapter has a directory of its own and, where the system allows it, a network and a /run of
 its own, so that every port is the printed one. A server that stays in the foreground gets a
@@ -28,10 +28,8 @@ IGNORED = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__")
 # What is not run as it stands, by its first line, and why not. Its syntax is checked all the same.
 NOT_RUN = {
     "pip install '.[all]'": "asks the package index",
-    "make run": "installs from the package index; test_make_run runs the rest of it",
     "$ cd /srv/hello": "needs systemd: test_the_units_deploy types it in a container",
     "docker build -f conf/container/Dockerfile -t web .": "needs a registry; see test_manifests",
-    "kubectl apply -f conf/kubernetes/": "needs a cluster; test_manifests validates the files",
     "shop  running  pid 7731  generation 1  up 0:00:45": "a live screen; see test_screens",
 }
 ANY = r"(?:.*\n)*?"
@@ -45,7 +43,8 @@ def is_isolated():
 
 
 ISOLATED = is_isolated()
-CHAPTERS = [name for name in readme.chapters() if readme.blocks(name)]
+CHAPTERS = [(one, name) for one in readme.DOCUMENTS for name in one.chapters() if one.blocks(name)]
+BLOCKS = [block for one in readme.DOCUMENTS for block in one.all_blocks()]
 
 
 def pattern(shown):
@@ -173,20 +172,23 @@ def reader(run, tmp_path):
     made.close()
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS)
-def test_the_chapter_is_true(reader, chapter, tmp_path):
-    """What it says can be done, and gives what it shows."""
-    skip_without(name for name in NEEDS if re.search(rf"\b{name} ", readme.chapters()[chapter]))
+@pytest.mark.parametrize(
+    ("document", "chapter"), CHAPTERS, ids=[f"{one.name}: {name}" for one, name in CHAPTERS]
+)
+def test_the_chapter_is_true(reader, document, chapter, tmp_path):
+    """All that it says can be done, and gives what it shows."""
+    text = document.chapters()[chapter]
+    skip_without(name for name in NEEDS if re.search(rf"\b{name} ", text))
     shutil.copytree(ROOT / "conf", tmp_path / "conf", ignore=IGNORED)
     shutil.copy(ROOT / "Makefile", tmp_path)
-    for block in readme.blocks(chapter):
+    for block in document.blocks(chapter):
         if block.first not in NOT_RUN:
             reader.follow(block)
 
 
 def test_every_block_is_run_or_listed():
     """A block is a file, a log, or commands; what is not run is in the table, and nothing else."""
-    blocks = readme.all_blocks()
+    blocks = BLOCKS
     listed = [block.first for block in blocks if block.first in NOT_RUN]
     assert sorted(listed) == sorted(NOT_RUN)
     for block in blocks:
@@ -201,9 +203,7 @@ def test_every_block_is_run_or_listed():
             assert entries(block.text), f"shows no log: {block.first}"
 
 
-@pytest.mark.parametrize(
-    "block", [b for b in readme.all_blocks() if b.language in ("sh", "console")], ids=str
-)
+@pytest.mark.parametrize("block", [b for b in BLOCKS if b.language in ("sh", "console")], ids=str)
 def test_the_syntax_is_that_of_a_shell(block):
     """Also of what is not run."""
     script = "\n".join(step.command for step in readme.steps(block))
@@ -237,9 +237,9 @@ def test_make_run(reader, checkout):
 
 @pytest.mark.systemd
 def test_the_units_deploy(tmp_path):
-    """The commands of the chapter, on a real systemd, say what it shows."""
-    (block,) = [b for b in readme.blocks("Under systemd") if b.language == "console"]
-    files = {b.file: b.text for b in readme.blocks("Quick start") if b.file}
+    """The commands of the chapter, on a real systemd, print what is shown."""
+    (block,) = [b for b in readme.README.blocks("Deploying") if b.language == "console"]
+    files = {b.file: b.text for b in readme.README.blocks("Types") if b.file}
     assert 'name = "hello"' in files["supervisor.toml"]
     with booted(tmp_path) as machine:
         machine.write("srv/hello/hello.py", files["hello.py"])

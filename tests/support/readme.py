@@ -1,4 +1,4 @@
-"""README.md as facts: its chapters, their fenced blocks, their tables."""
+"""README.md and the manual as facts: their chapters, fenced blocks, tables."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-TEXT = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NAMED = re.compile(r"# ([\w./-]+\.(?:py|toml))\n")
 
@@ -37,20 +37,41 @@ class Step(NamedTuple):
     shown: str
 
 
-def chapters() -> dict[str, str]:
-    """The text below each heading of the second level, by heading."""
-    _, *parts = re.split(r"(?m)^## (.+)\n", TEXT)
-    return dict(zip(parts[::2], parts[1::2], strict=True))
+class Document(NamedTuple):
+    """The README, or a page of the manual."""
+
+    name: str
+    text: str
+
+    def chapters(self) -> dict[str, str]:
+        """The text below each heading of the second level, by heading."""
+        _, *parts = re.split(r"(?m)^## (.+)\n", self.text)
+        return dict(zip(parts[::2], parts[1::2], strict=True))
+
+    def blocks(self, chapter: str) -> list[Block]:
+        """The fenced blocks of a chapter, in order."""
+        return [Block(chapter, *found) for found in FENCE.findall(self.chapters()[chapter])]
+
+    def all_blocks(self) -> list[Block]:
+        """Every fenced block."""
+        return [block for chapter in self.chapters() for block in self.blocks(chapter)]
+
+    def table(self, chapter: str, first: str) -> list[list[str]]:
+        """The rows of the table whose head begins with `first`, without its marks of emphasis."""
+        for found in re.findall(r"(?m)^\|.*\n\| ?---.*\n(?:\|.*\n)+", self.chapters()[chapter]):
+            head, _, *rows = [_cells(line) for line in found.splitlines()]
+            if head[0] == first:
+                return rows
+        raise AssertionError(f"no such table: {first}")
 
 
-def blocks(chapter: str) -> list[Block]:
-    """The fenced blocks of a chapter, in order."""
-    return [Block(chapter, *found) for found in FENCE.findall(chapters()[chapter])]
+def _read(file: Path) -> Document:
+    return Document(file.name.removesuffix(".md"), file.read_text(encoding="utf-8"))
 
 
-def all_blocks() -> list[Block]:
-    """Every fenced block of the README."""
-    return [block for chapter in chapters() for block in blocks(chapter)]
+README = _read(ROOT / "README.md")
+PAGES = [_read(file) for file in sorted((ROOT / "supervisor/cli/pages").glob("*.md"))]
+DOCUMENTS = [README, *PAGES]
 
 
 def steps(block: Block) -> list[Step]:
@@ -59,15 +80,6 @@ def steps(block: Block) -> list[Step]:
         return [Step(block.text, "")]
     _, *parts = re.split(r"(?m)^\$ (.+)\n", block.text)
     return [Step(*pair) for pair in zip(parts[::2], parts[1::2], strict=True)]
-
-
-def table(chapter: str, first: str) -> list[list[str]]:
-    """The rows of the table whose head begins with `first`, without its marks of emphasis."""
-    for found in re.findall(r"(?m)^\|.*\n\| ?---.*\n(?:\|.*\n)+", chapters()[chapter]):
-        head, _, *rows = [_cells(line) for line in found.splitlines()]
-        if head[0] == first:
-            return rows
-    raise AssertionError(f"no such table: {first}")
 
 
 def _cells(line: str) -> list[str]:

@@ -1,78 +1,87 @@
-"""The README's tables are the program's own."""
+"""README and manual: their tables are the program's own, and what they point to is there."""
 
 import re
 import tomllib
 from pathlib import Path
 
 import msgspec
+import pytest
 
-from supervisor import errors
 from supervisor.child import names, registry
-from supervisor.cli.main import main
-from supervisor.system import signals
 from tests.benchmarks.report.report import BEGIN, END
-from tests.support import readme
+from tests.support.readme import DOCUMENTS, PAGES, README
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_signals():
-    """Every row of the table that handlers are made of."""
-    assert readme.table("Signals", "signal") == [list(row) for row in signals.described()]
+def page(name):
+    """Return a page of the manual."""
+    return next(one for one in PAGES if one.name == name)
 
 
-def test_statuses():
-    """Every status, with its meaning."""
-    assert readme.table("Exit statuses", "status") == [list(row) for row in errors.STATUSES]
+def test_the_readme_can_be_read():
+    """It is a first acquaintance; the rest is the manual's."""
+    assert len(README.text.splitlines()) <= 450
 
 
-def test_commands():
-    """Every command with every option that is its own."""
-    rows = {row[0].split()[0]: row[0] for row in readme.table("Commands", "command")}
-    assert set(rows) == set(main.commands)
-    for name, usage in rows.items():
-        options = {option for one in main.commands[name].params for option in one.opts}
-        own = {option for option in options if option.startswith("--")} - {"--config"}
-        assert set(re.findall(r"--[a-z-]+", usage)) == own, name
-
-
-def test_worker_types():
+@pytest.mark.parametrize(
+    ("document", "chapter"), [(README, "Types"), (page("supervisor-workers.7"), "Worker types")]
+)
+def test_worker_types(document, chapter):
     """Every type that is built in, and how to name another."""
-    rows = readme.table("Worker types", "type")
-    names = [name for row in rows for name in row[0].split(", ")]
-    assert sorted(names) == sorted([*registry.WORKERS, "package.module:Class"])
+    rows = document.table(chapter, "type")
+    found = [name for row in rows for name in row[0].split(", ")]
+    assert sorted(found) == sorted([*registry.WORKERS, "package.module:Class"])
 
 
 def test_modules():
     """Every module with all its options."""
-    rows = {row[0]: row[2] for row in readme.table("Writing a module", "module")}
+    rows = {row[0]: row[2] for row in page("supervisor-workers.7").table("Modules", "module")}
     for name, where in registry.MODULES.items():
         fields = msgspec.structs.fields(names.load_object(where).Options)
         assert rows.pop(name) == ", ".join(field.encode_name for field in fields)
     assert rows == {}
 
 
-def test_extras_and_files_exist():
-    """What is to be installed can be, and what is linked to is there."""
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda one: one.name)
+def test_extras_and_files_exist(document):
+    """Extras that are named can be installed, and files that are linked to are there."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = set(project["optional-dependencies"])
-    named = re.findall(r"extras? `(\w+)`", readme.TEXT)
-    assert named
-    assert set(named) <= extras
-    for target in re.findall(r"\]\(([\w./]+)\)", readme.TEXT):
+    assert set(re.findall(r"extras? `(\w+)`", document.text)) <= extras
+    for target in re.findall(r"\]\(([\w./]+)\)", document.text):
         assert (ROOT / target).exists(), target
-    for target in re.findall(r"`((?:conf|tests)/[\w./-]+)`", readme.TEXT):
+    for target in re.findall(r"`((?:conf|tests|supervisor)/[\w./-]+)`", document.text):
         assert (ROOT / target).exists(), target
 
 
-def test_links_lead_to_headings():
-    """A link within the page names a heading as GitHub does."""
-    headings = re.findall(r"(?m)^#+ (.+)$", readme.TEXT)
+def test_files_of_the_inside_exist():
+    """The chapter on the inside names files by their place in the tree."""
+    for target in re.findall(r"`(\w+/[\w./]*)`", README.chapters()["How it works inside"]):
+        assert (
+            (ROOT / target).exists()
+            or (ROOT / "supervisor" / target).exists()
+            or (ROOT / "workers" / target).exists()
+        ), target
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda one: one.name)
+def test_links_lead_to_headings(document):
+    """A link within a page names a heading as GitHub does."""
+    headings = re.findall(r"(?m)^#+ (.+)$", document.text)
     anchors = {re.sub(r"[^\w -]", "", one.lower()).replace(" ", "-") for one in headings}
-    assert set(re.findall(r"\]\(#([\w-]+)\)", readme.TEXT)) <= anchors
+    assert set(re.findall(r"\]\(#([\w-]+)\)", document.text)) <= anchors
+
+
+def test_pages_name_pages_that_exist():
+    """Each reference to a page of ours is one."""
+    known = {re.sub(r"\.(\d)$", r"(\1)", one.name) for one in PAGES}
+    for document in DOCUMENTS:
+        named = set(re.findall(r"\bsupervisor[\w.-]*\(\d\)", document.text))
+        assert named <= known, document.name
 
 
 def test_the_measured_part_has_its_marks():
     """The benchmarks put their table between them."""
-    assert readme.TEXT.count(f"{BEGIN}\n") == readme.TEXT.count(f"{END}\n") == 1
-    assert readme.TEXT.index(BEGIN) < readme.TEXT.index(END)
+    assert README.text.count(f"{BEGIN}\n") == README.text.count(f"{END}\n") == 1
+    assert README.text.index(BEGIN) < README.text.index(END)
