@@ -27,6 +27,7 @@ from supervisor.scoreboard.layout import (
 from supervisor.scoreboard.writer import Scoreboard
 from supervisor.system import process, signals
 from supervisor.system.clock import wall_clock
+from supervisor.system.orphan import Orphanage
 from supervisor.system.signals import Action, SignalRecorder
 
 if TYPE_CHECKING:
@@ -52,7 +53,11 @@ class Life:
         self._child = Child(place, worker, modules, board, shared, recorder)
         self._place = place
         self._worker = worker
+        self._board = board
         self._recorder = recorder
+        self._orphanage = Orphanage(
+            place.stop_timeout, self._orphaned, lambda: self._child.requests.active > 0
+        )
         self._initialised: list[Module] = []
         self._printing = False
 
@@ -65,8 +70,8 @@ class Life:
         except BaseException as error:
             self._put_into_black_box(error)
         finally:
-            if self._child.is_orphan and self._place.group_is_ours:
-                process.terminate_own_group()
+            if self._child.is_orphan:
+                self._leave_nothing()
             process.leave(code)
 
     def live_here(self) -> Exit:
@@ -86,7 +91,7 @@ class Life:
         """Cut the ties to the master, become the slot, and only then let signals through."""
         place = self._place
         title = f"supervisor: {place.server} {place.section}[{place.rank}]"
-        process.become_child(f"{place.section}/{place.slot}", title, place.master)
+        process.become_child(f"{place.section}/{place.slot}", title)
         place.drop_foreign()
         self._child.become_current()
         signals.dump_at_faults(place.black_box)
@@ -94,7 +99,22 @@ class Life:
             {Action.STOP: self._child.tell_to_stop, Action.STATISTICS: self._print_statistics}
         )
         signals.dump_at_deadline(place.black_box)
+        self._orphanage.begin(place.master)
+        self._orphanage.arm()
+        self._child.watch_requests(self._orphanage.arm)
         signals.unblock_all()
+
+    def _orphaned(self) -> None:
+        self._child.tell_to_stop(signal.SIGTERM)
+        # Where Stop is raised in user code, the handler of TERM does it.
+        signal.raise_signal(signal.SIGTERM)
+
+    def _leave_nothing(self) -> None:
+        """The master is dead: nobody else ends what was started below it."""
+        with contextlib.suppress(BaseException):  # a signal's exception must not keep us
+            if self._place.group_is_ours and self._board.claim_group():
+                process.terminate_own_group()
+            process.kill_descendants()
 
     def _work(self) -> Exit:
         """Init, ready, run, close; returns the exit code."""

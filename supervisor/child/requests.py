@@ -6,7 +6,9 @@ call without a deadline.
 
 from __future__ import annotations
 
+import sys
 import threading
+from collections.abc import Callable
 from contextlib import nullcontext
 from time import monotonic_ns
 from typing import Final
@@ -47,6 +49,9 @@ class Requests:
         self._timeout = timeout
         self._stop_by: float | None = None  # monotonic s
         self._stopping = 0  # the word STATE, from the order to stop on
+        self._watch: Callable[[], object] = bool
+        self._watched_for = 0  # ns
+        self._watched_until = sys.maxsize  # monotonic ns
         self._timed: dict[Request | Burst | Step, None] = {}  # with a deadline, oldest first
 
     @property
@@ -60,6 +65,10 @@ class Requests:
         if count > 1 or self._timeout:
             self.lock = threading.RLock()
 
+    def watch(self, arm: Callable[[], object], seconds: float) -> None:
+        """Call `arm` when a request begins and it was not called for `seconds`."""
+        self._watch, self._watched_for, self._watched_until = arm, int(seconds * 1e9), 0
+
     def stop_by(self, instant: float) -> None:
         """The child was told to stop: from now on it is `stopping`, at `instant` (monotonic s)
         late.
@@ -72,6 +81,9 @@ class Requests:
     def begin(self, request: Request | Burst, now: int) -> None:
         """Take it in hand at `now` (monotonic ns)."""
         row = self._row
+        if now > self._watched_until:
+            self._watched_until = now + self._watched_for
+            self._watch()
         row[ACTIVE] = self.active = active = self.active + 1
         if active == 1:
             row[BUSY_SINCE] = self._busy_since = now

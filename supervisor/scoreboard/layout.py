@@ -39,6 +39,9 @@ VERSION: Final = 1
 ) = range(14)
 
 
+H_ORPHANED: Final = 31  # 1 = the master is dead, and a child has told the process group
+
+
 HEADER: Final = 64
 
 

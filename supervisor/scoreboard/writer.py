@@ -25,6 +25,7 @@ from supervisor.scoreboard.layout import (
     H_GENERATION_AT,
     H_MAGIC,
     H_MASTER,
+    H_ORPHANED,
     H_READY_AT,
     H_SIZE,
     H_SLOTS,
@@ -100,6 +101,15 @@ class Scoreboard:
         self.words[H_STATE] = state
         if state is ServerState.RUNNING:
             self.words[H_READY_AT] = wall_clock()
+
+    def claim_group(self) -> bool:
+        """True for the first child that asks: it tells the process group that the master is dead.
+
+        Two that ask in the same microsecond may both be told so, which does no harm.
+        """
+        is_first = not self.words[H_ORPHANED]
+        self.words[H_ORPHANED] = 1
+        return is_first
 
     def begin_slot(self, slot: int) -> None:
         """The master's note before it forks."""

@@ -82,19 +82,21 @@ def fork_all(lives: Sequence[tuple[T, Callable[[], NoReturn]]], table: dict[int,
         signals.set_mask(mask)
 
 
-def become_child(subject: str, title: str, master: int) -> None:
-    """Cut what ties a fresh fork to the master, and ask for SIGTERM at the master's death
-    (prctl(2)).
-
-    Call with signals blocked, after any change of credentials: that clears the request.
-    """
+def become_child(subject: str, title: str) -> None:
+    """Cut what ties a fresh fork to the master."""
     atexit._clear()
     entries.rename(subject)
     set_title(title)
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def send_at_masters_death(signum: int, master: int) -> None:
+    """Let the kernel send `signum` to this process when the master dies (prctl(2)); in force across
+    exec(2) as well.
+    """
+    _prctl(_PR_SET_PDEATHSIG, signum)
     if os.getppid() != master:
-        # It died before the request was made, so nobody will send the signal.
-        os.kill(os.getpid(), signal.SIGTERM)
+        # It died before the request was made, so the kernel will not send the signal.
+        os.kill(os.getpid(), signum)
 
 
 def leave(code: int) -> NoReturn:
@@ -183,11 +185,6 @@ def name_of(pid: int) -> str | None:
     return None
 
 
-def die_with_master(signum: signal.Signals) -> None:
-    """Ask for another signal than TERM at the master's death; in force across exec(2) as well."""
-    _prctl(_PR_SET_PDEATHSIG, signum)
-
-
 def lead_own_group() -> None:
     """Leave the master's process group: what is sent to all is not for us."""
     os.setpgid(0, 0)
@@ -240,10 +237,22 @@ def set_title(title: str) -> None:
 
 
 def terminate_own_group() -> None:
-    """SIGTERM to this process's whole group; for a child whose master is dead, so that
-    grandchildren hear of it.
+    """SIGTERM to this process's whole group, CONT too, for those that are stopped; for a child
+    whose master is dead, so that grandchildren hear of it.
     """
     os.killpg(os.getpgrp(), signal.SIGTERM)
+    os.killpg(os.getpgrp(), signal.SIGCONT)
+
+
+def kill_descendants() -> None:
+    """SIGKILL to all that descends from this process, in whatever group or session, and wait for
+    it. What a killed one leaves becomes our child, and is killed as well.
+    """
+    become_subreaper()
+    while left := own_children():
+        for pid in left:
+            kill(pid)
+            reap_one(pid)
 
 
 @functools.cache

@@ -16,7 +16,7 @@ from supervisor.child.child import Child, Place
 from supervisor.child.worker import Watch, Worker
 from supervisor.config.address import SUN_PATH
 from supervisor.config.schema import Options
-from supervisor.errors import NameProblem, StartError, Stop
+from supervisor.errors import NameProblem, StartError
 from supervisor.log.entries import log
 from supervisor.system import process, signals
 from supervisor.system.listeners import Listener
@@ -101,16 +101,11 @@ class Exec(Worker):
         try:
             child.poll()
             if self.stop_signal != signal.SIGTERM:
-                self._leave_group(child)
+                process.lead_own_group()
+            process.send_at_masters_death(self.stop_signal, child.place.master)
             become(program, sockets, child.place.black_box, watch.kept())
         finally:
             signals.set_mask(before)
-
-    def _leave_group(self, child: Child) -> None:
-        process.lead_own_group()
-        process.die_with_master(self.stop_signal)
-        if child.is_orphan:
-            raise Stop  # the master died before the request was made
 
     def _program(self, told: dict[str, str], slot: int) -> Program:
         """The command with its places filled, and its environment."""
