@@ -162,14 +162,15 @@ async def _close(protocol: Any) -> None:
 
 def _served(scope: Any, status: int) -> access_log.Served:
     """The size of the body is the engine's secret here."""
+    query = f"?{scope.query_string}" if scope.query_string else ""
     return access_log.Served(
         client=proxies.host_of(scope.client),
         method=scope.method,
-        path=scope.path,
-        query=scope.query_string,
+        target=scope.path + query,
         protocol=f"HTTP/{scope.http_version}",
         status=status,
         size=0,
-        referer=scope.headers.get("referer") or "",
-        agent=scope.headers.get("user-agent") or "",
+        fields={
+            name.encode("latin-1"): value.encode("latin-1") for name, value in scope.headers.items()
+        },
     )

@@ -120,7 +120,7 @@ class Caller:
             if response.code >= 500:
                 request.fail()
         if log and begun:
-            log.end(begun, access_log.of_wsgi(environ, response.code, response.size))
+            log.end(begun, _served(environ, response.code, response.size))
 
     def _is_stopping(self) -> bool:
         return self._child.stopping
@@ -157,3 +157,20 @@ class Caller:
 
 def _length(environ: dict[str, Any]) -> int:
     return int(environ.get("CONTENT_LENGTH") or 0)
+
+
+def _served(environ: dict[str, Any], status: int, size: int) -> access_log.Served:
+    query = f"?{environ['QUERY_STRING']}" if environ["QUERY_STRING"] else ""
+    return access_log.Served(
+        client=environ["REMOTE_ADDR"],
+        method=environ["REQUEST_METHOD"],
+        target=environ["PATH_INFO"] + query,
+        protocol=environ["SERVER_PROTOCOL"],
+        status=status,
+        size=size,
+        fields={
+            name[5:].replace("_", "-").lower().encode("latin-1"): value.encode("latin-1")
+            for name, value in environ.items()
+            if name.startswith("HTTP_")
+        },
+    )

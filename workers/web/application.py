@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from supervisor.child.names import load_object
-from supervisor.config.schema import Bytes, Options, Seconds, TlsTable
+from supervisor.config.schema import Bytes, Connection, Options, Seconds, Timeout, TlsTable
 from supervisor.errors import NameProblem
 from supervisor.system import tls
 
@@ -60,11 +60,33 @@ class ApplicationOptions(Options, frozen=True):
         Meta(description='addresses and networks whose X-Forwarded-* count; "*" = all'),
     ] = ()
     access_log: Annotated[
-        Literal["off", "common", "json"], Meta(description="the form of its lines")
+        Literal["off", "common", "combined", "json"], Meta(description="the form of its lines")
     ] = "off"
     access_log_file: Annotated[
         str, Meta(description='"" = standard output; follows a rename by logrotate')
     ] = ""
+    access_log_skip: Annotated[
+        tuple[str, ...],
+        Meta(description='paths without a line, unless the answer is an error: ["/healthz"]'),
+    ] = ()
+    access_log_headers: Annotated[
+        tuple[str, ...], Meta(description="request headers that a line of form json has")
+    ] = ()
+    request_id: Annotated[
+        str,
+        Meta(
+            description="header that names a request, taken from a trusted proxy or made; "
+            'given to the application, sent back, logged; "" = none'
+        ),
+    ] = ""
+    connection_timeout: Connection = 60.0
+    stream_timeout: Annotated[
+        Timeout,
+        Meta(
+            description="at a stop a streaming answer goes on for so long, at most half of "
+            "stop_timeout"
+        ),
+    ] = 3.0
     static: Annotated[
         Mapping[str, str],
         Meta(

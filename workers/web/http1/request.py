@@ -94,7 +94,7 @@ def judge(line: bytes, fields: Fields, limits: Limits) -> Request | Refusal:
     request.is_http11 = version == b"HTTP/1.1"
     host = named.get(b"host")
     return (
-        (_wrong_host(request, host) if len(named) != len(fields) or not _is_host(host) else None)
+        (_wrong_host(request, host) if len(named) != len(fields) or not is_host(host) else None)
         or (None if target[:1] == b"/" and b"#" not in target else _wrong_target(request, host))
         or _wrong_body(request, limits)
         or request
@@ -108,7 +108,7 @@ def _other_version(version: bytes) -> Refusal:
 
 
 @lru_cache(256)
-def _is_host(host: bytes | None) -> bool:
+def is_host(host: bytes | None) -> bool:
     """RFC 9110, 7.2."""
     return host is not None and _HOST.fullmatch(host) is not None
 
@@ -120,7 +120,7 @@ def _wrong_host(request: Request, host: bytes | None) -> Refusal | None:
         return Refusal(400, "more than one Host")
     if count == 0:
         return Refusal(400, "no Host") if request.is_http11 else None
-    return None if _is_host(host) else Refusal(400, "Host is not a host and a port")
+    return None if is_host(host) else Refusal(400, "Host is not a host and a port")
 
 
 def _wrong_target(request: Request, host: bytes | None) -> Refusal | None:
@@ -134,7 +134,7 @@ def _wrong_target(request: Request, host: bytes | None) -> Refusal | None:
     if b"#" in request.target or not found:
         return Refusal(400, "the target is no path")
     scheme, authority, rest = found.groups()
-    if not _is_host(authority):
+    if not is_host(authority):
         return Refusal(400, "the target has no valid host")
     if host is not None and _canonical(authority, scheme) != _canonical(host, scheme):
         return Refusal(400, "the target is of another host than Host")
