@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
 import inspect
 import sys
@@ -13,7 +14,7 @@ from supervisor.child.module import Module
 from supervisor.child.names import describe, import_module, load_object
 from supervisor.child.shared import Server, Shared
 from supervisor.child.worker import Worker
-from supervisor.config.decode import Problems, decode, unknown
+from supervisor.config.decode import Problems, decode, refuse_unknown, unknown
 from supervisor.config.schema import COMMON_KEYS, Config, ModuleSection, Options, Section
 from supervisor.errors import Exit, NameProblem, StartError, Stop
 from supervisor.system.cgroup import available_cpus
@@ -117,6 +118,9 @@ def _worker_class(section: Section, problems: Problems) -> tuple[type[Worker], O
     path = f"workers.{section.name}"
     kind = _class(section.common.type, WORKERS, Worker, path, problems)
     if kind is None:
+        meant = _meant(section.common.type, WORKERS, Worker)
+        if meant is not None:
+            refuse_unknown(meant.Options, section.options, path, problems, COMMON_KEYS)
         return None
     options = decode(kind.Options, section.options, path, problems, near=COMMON_KEYS)
     for listen in section.listen:
@@ -142,6 +146,8 @@ def _check_owner(owner: str, path: str, problems: Problems) -> None:
 def _module_class(module: ModuleSection, problems: Problems) -> LoadedModule | None:
     path = f"modules.{module.name}"
     kind = _class(module.type, MODULES, Module, path, problems)
+    if kind is None and (meant := _meant(module.type, MODULES, Module)) is not None:
+        refuse_unknown(meant.Options, module.options, path, problems)
     options = None if kind is None else decode(kind.Options, module.options, path, problems)
     return None if kind is None or options is None else LoadedModule(module.name, kind, options)
 
@@ -175,6 +181,13 @@ def _class(
             problems.add(f"{path}.type", f"{name!r} needs {package}; install it with: {install}")
             return None
     return kind
+
+
+def _meant(name: str, known: Mapping[str, str], base: type[Worker] | type[Module]) -> Any | None:
+    """The built-in class behind a type name that is misspelt; None where it is another mistake."""
+    near = difflib.get_close_matches(name, known, n=1)
+    is_misspelt = near and name not in known and not _is_user_type(name)
+    return _class(near[0], known, base, "", Problems("")) if is_misspelt else None
 
 
 def _is_user_type(name: str) -> bool:

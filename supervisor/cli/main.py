@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import click
 
-from supervisor.cli.options import (
-    rows_of_help,
-)
-from supervisor.errors import (
-    SupervisorError,
-)
+from supervisor.cli import look, man, start, write
+from supervisor.cli.options import rows_of_help
+from supervisor.errors import SupervisorError, SystemFailure
 from supervisor.log import entries
 from supervisor.system.signals import described
-
-if TYPE_CHECKING:
-    pass
-from supervisor.cli import look, man, start, write
 
 
 def _signals_help() -> str:
@@ -36,6 +29,11 @@ class _Commands(click.Group):
             _fail(error)
         except BrokenPipeError:
             _end_quietly()
+        except OSError as error:
+            name = f"{error.filename}: " if error.filename else ""
+            _fail(SystemFailure(f"{name}{error.strerror or error}"))
+        except MemoryError:
+            _fail(SystemFailure("out of memory"))
 
 
 def _fail(error: SupervisorError) -> NoReturn:
@@ -74,6 +72,3 @@ for _command in (
     write.completion,
 ):
     main.add_command(_command)
-
-if __name__ == "__main__":
-    main()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -22,6 +21,7 @@ from supervisor.errors import (
     STATUSES,
     ConfigError,
     SupervisorError,
+    SystemFailure,
 )
 from supervisor.log import entries
 
@@ -37,13 +37,11 @@ if TYPE_CHECKING:
 @click.option("--daemon", is_flag=True, help="Go to the background, once every child is ready.")
 def start(file: Path | None, settings: tuple[str, ...], dont_fork: bool, daemon: bool) -> None:
     """Start the server and stay in the foreground."""
-    from supervisor.system import descriptors, signals
+    from supervisor.system import descriptors
 
     if daemon and dont_fork:
         raise click.UsageError("--daemon and --dont-fork exclude each other")
     descriptors.hold_standard_descriptors()
-    if not signals.is_ignored(signal.SIGINT):
-        signals.restore_default(signal.SIGINT)  # nothing is ours yet: Ctrl-C just ends
     config, problems = read_config(file, settings)
     if not config.log.file:
         _open_log(config, dont_fork)  # before anything else can be wrong
@@ -99,6 +97,10 @@ def _enter(config: Config) -> Config:
             message = f"{config.file}: master.working_directory: {directory}: {error.strerror}"
             raise ConfigError([message]) from None
     os.umask(int(config.master.umask, 8))
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise SystemFailure(f"the working directory: {error.strerror}") from None
     return config
 
 

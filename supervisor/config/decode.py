@@ -57,9 +57,7 @@ def decode(
         problems.add(path, f"expected a table, got {_kind_of(table)}")
         table = {}
     fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
-    for key in table:
-        if key not in fields:
-            problems.add(_join(path, key), unknown(key, [*fields, *near]))
+    refuse_unknown(kind, table, path, problems, near)
     values: dict[str, Any] = {}
     complete = True
     for key, field in fields.items():
@@ -76,6 +74,20 @@ def decode(
     return kind(**values) if complete else None
 
 
+def refuse_unknown(
+    kind: type[msgspec.Struct],
+    table: Mapping[str, Any],
+    path: str,
+    problems: Problems,
+    near: Iterable[str] = (),
+) -> None:
+    """Add each key that a `kind` does not have."""
+    fields = [field.encode_name for field in msgspec.structs.fields(kind)]
+    for key in table:
+        if key not in fields:
+            problems.add(_join(path, key), unknown(key, [*fields, *near]))
+
+
 def unknown(name: str, known: Iterable[str], what: str = "key") -> str:
     """`unknown key; did you mean 'children'?`"""
     import difflib
@@ -86,6 +98,9 @@ def unknown(name: str, known: Iterable[str], what: str = "key") -> str:
 
 def _convert(value: Any, kind: Any, path: str, problems: Problems) -> tuple[bool, Any]:
     """Return (True, converted value), or (False, None) after adding the problem."""
+    if not _is_text(value):
+        problems.add(path, "holds a NUL or a byte that is not UTF-8")
+        return False, None
     nested = struct_in(kind)
     if nested is not None and isinstance(value, Mapping):
         before = len(problems.lines)
@@ -100,6 +115,17 @@ def _convert(value: Any, kind: Any, path: str, problems: Problems) -> tuple[bool
         problems.add(path, "expected a finite number")
         return False, None
     return True, converted
+
+
+def _is_text(value: Any) -> bool:
+    """True where all strings in the value can be paths, names and addresses: no NUL (which only an
+    escape in TOML makes), no lone surrogate (an odd byte of the command line, PEP 383).
+    """
+    if isinstance(value, str):
+        return not re.search(r"[\0\ud800-\udfff]", value)
+    if isinstance(value, Mapping):
+        return all(_is_text(part) for pair in value.items() for part in pair)
+    return not isinstance(value, list) or all(map(_is_text, value))
 
 
 def struct_in(kind: Any) -> type[msgspec.Struct] | None:

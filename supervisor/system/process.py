@@ -221,11 +221,18 @@ def lead_session() -> None:
 
 
 def own_children() -> list[int]:
-    """The pids whose parent is this process now, adopted orphans too (proc(5))."""
+    """The pids whose parent is this process now, adopted orphans too (proc(5)). Raises
+    SystemFailure without /proc.
+    """
     pids: list[int] = []
-    for task in Path("/proc/self/task").iterdir():
+    try:
+        tasks = os.listdir("/proc/self/task")
+    except OSError as error:
+        raise SystemFailure(f"/proc/self/task: {error.strerror}") from None
+    for task in tasks:
         with contextlib.suppress(OSError):
-            pids += map(int, (task / "children").read_text().split())
+            children = Path(f"/proc/self/task/{task}/children").read_text()
+            pids += map(int, children.split())
     return pids
 
 

@@ -36,11 +36,13 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return {"PATH": path, "LANG": "C.UTF-8", "PS1": "$ ", **kept, **(extra or {})}
 
 
-def supervisor(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run one command of the supervisor to its end."""
+def supervisor(
+    *arguments: str, prefix: Sequence[str] = (), **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run one command of the supervisor to its end; `prefix` are words that start it."""
     options = {"stdin": subprocess.DEVNULL, "capture_output": True, "env": environment()} | options
     return subprocess.run(
-        [SUPERVISOR, *arguments], text=True, timeout=DEADLINE, check=False, **options
+        [*prefix, SUPERVISOR, *arguments], text=True, timeout=DEADLINE, check=False, **options
     )
 
 

@@ -216,6 +216,13 @@ def test_auto_children_are_counted(load):
         ("master.preload = ['code_exits']", "master.preload[0]: 'code_exits'", Exit.START_FAILED),
         ("[modules.m]\ntype = 'good:Speaker'", "subclass of supervisor.Module", Exit.CONFIG),
         ("[modules.m]", "modules.m.type: 'm': unknown type", Exit.CONFIG),
+        (
+            section("tpc", "chidren = 1"),
+            "workers.x.chidren: unknown key; did you mean",
+            Exit.CONFIG,
+        ),
+        (section("tpc", "hander = 'a:b'"), "hander: unknown key; did you mean 'han", Exit.CONFIG),
+        ("[modules.cahce]\nsiez = 1", "modules.cahce.siez: unknown key; did you", Exit.CONFIG),
     ],
 )
 def test_each_problem_has_place_and_status(load, text, expected, status):

@@ -1,0 +1,34 @@
+"""`supervisor`, and `python -m supervisor`: what runs before the imports of the command line.
+
+They take a tenth of a second, in which Ctrl-C has to end us as it ends any program: the interpreter
+raises KeyboardInterrupt instead, which would show a traceback of whatever is being imported.
+"""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found]  # built in: nothing to load
+import sys
+
+if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+
+
+def main() -> None:
+    """Run the command line, if the package is still ours."""
+    import supervisor
+
+    if "Worker" not in getattr(supervisor, "__all__", ()):
+        directory = __file__.rpartition("/")[0]
+        sys.stderr.write(
+            f"supervisor: error: {directory}: another package called supervisor has overwritten "
+            "ours; pip uninstall supervisor, then pip install --force-reinstall "
+            "prefork-supervisor\n"
+        )
+        sys.exit(78)
+    from supervisor.cli.main import main
+
+    main()
+
+
+if __name__ == "__main__":
+    main()
