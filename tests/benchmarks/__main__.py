@@ -121,8 +121,8 @@ def main() -> int:
     # Whatever a contender leaves behind becomes our child, so it can be found and ended.
     process.become_subreaper()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    group, only, rounds = GROUPS[arguments.group], arguments.only or (), arguments.rounds
-    cases = chosen(group, smoke=arguments.quick, only=only, rounds=rounds)
+    group, only = GROUPS[arguments.group], arguments.only or ()
+    cases = chosen(group, smoke=arguments.quick, only=only, rounds=arguments.rounds)
     try:
         good = arguments.report or measure(path, cases, group)
     except KeyboardInterrupt:

@@ -16,18 +16,7 @@ SERVED: Final = Path(__file__).with_name("served")
 ENVIRONMENT: Final = ROOT / ".venv-peers" / "bin"
 OWN: Final = Path(sys.executable).parent
 
-# family -> how reports call it
-FAMILIES: Final = {
-    "wsgi": "WSGI",
-    "asgi": "ASGI",
-    "tcp": "TCP",
-    "udp echo": "UDP, an echo",
-    "udp sip": "UDP, SIP",
-    "programs": "programs",
-    "c": "no Python",
-    "statistics": "statistics",
-}
-ANSWERS_HTTP: Final = ("wsgi", "asgi", "tcp", "c")
+ANSWERS_HTTP: Final = ("wsgi", "asgi", "tcp", "no Python")
 # What a datagram server is asked.
 QUESTIONS: Final = {
     "udp echo": b"x" * 64,
@@ -145,10 +134,10 @@ CONTENDERS: Final = (
     gunicorn(", uvicorn worker", "asgi", "-k uvicorn_worker.UvicornWorker"),
     granian("asgi", " --loop uvloop"),
     peer("hypercorn", "asgi", "hypercorn -b 127.0.0.1:$port -w $children -k uvloop hello:asgi"),
-    ours("tcp", listening("tcp", "handler", '"bare:tcp"')),
-    floor("floor", "tcp", "tcp bare:tcp", IN_MASTER),
-    ours("udp echo", listening("udp", "handler", '"bare:echo"')),
-    floor("floor udp echo", "udp echo", "udp bare:echo", IN_MASTER),
+    ours("tcp", listening("tcp", "handler", '"hello:tcp"')),
+    floor("floor", "tcp", "tcp hello:tcp", IN_MASTER),
+    ours("udp echo", listening("udp", "handler", '"hello:udp"')),
+    floor("floor udp echo", "udp echo", "udp hello:udp", IN_MASTER),
     ours("udp sip", listening("udp", "handler", '"conf.examples.sip:reply"'), loads="nowhere"),
     floor("floor udp sip", "udp sip", "udp conf.examples.sip:reply", "nowhere"),
     ours("exec", EXEC, "programs", "in each child"),
@@ -158,7 +147,13 @@ CONTENDERS: Final = (
     ),
     peer("circus", "programs", "circusd $config", "circus", config="circus.ini"),
     Contender(
-        "nginx", "floor", "c", "nginx -e stderr -c $config", "nginx", "nginx.conf", "nowhere"
+        "nginx",
+        "floor",
+        "no Python",
+        "nginx -e stderr -c $config",
+        "nginx",
+        "nginx.conf",
+        "nowhere",
     ),
     ours("statistics", sampler(0.0), loads="nowhere"),
     ours("statistics, deadline", sampler(60.0), "statistics", "nowhere"),

@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import platform
 import re
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -43,14 +44,10 @@ def versions() -> dict[str, str]:
 
 def version_of(*command: str) -> str:
     """The first number with dots in what a program says of itself; "" if it is not there."""
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, env={"PATH": PATH}
-        )
-    except FileNotFoundError:
+    if shutil.which(command[0], path=PATH) is None:
         return ""
-    found = re.search(r"\d+\.\d+[\d.]*", done.stdout + done.stderr)
-    return found[0] if found else ""
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={"PATH": PATH})
+    return next(iter(re.findall(r"\d+\.\d+[\d.]*", done.stdout + done.stderr)), "")
 
 
 def quietness() -> float:

@@ -24,18 +24,12 @@ class Group(NamedTuple):
     measures: Sequence[str]
 
 
+OURS: Final = ("start", "standing", "throughput", "again", "datagrams", "cost")
+THEIRS: Final = ("start", "standing", "throughput", "crash", "in hand", "master", "graceful")
 GROUPS: Final = {
-    "floor": Group(
-        ("tcp", *UDP, "programs", "statistics"),
-        ("ours", "floor"),
-        ("start", "standing", "throughput", "again", "datagrams", "cost"),
-    ),
+    "floor": Group(("tcp", *UDP, "programs", "statistics"), ("ours", "floor"), OURS),
     "scale": Group(("tcp",), ("ours", "floor"), ("start", "again", "scale")),
-    "peers": Group(
-        (*WEB, "programs", "c"),
-        ("ours", "floor", "peer"),
-        ("start", "standing", "throughput", "crash", "in hand", "master", "graceful"),
-    ),
+    "peers": Group((*WEB, "programs", "no Python"), ("ours", "floor", "peer"), THEIRS),
 }
 
 
@@ -101,9 +95,8 @@ MEASURES: Final = tuple(dict.fromkeys(case.measure for case in CASES))
 
 def quick(case: Case) -> Case:
     """For a smoke run: once, short, of few."""
-    seconds = min(case.seconds, 2.0)
+    few, seconds = min(case.children, 8), min(case.seconds, 2.0)
     less = min(case.expected, 1.7 + seconds)
-    few = min(case.children, 8)
     return replace(case, children=few, seconds=seconds, rounds=1, of_peers=1, expected=less)
 
 

@@ -93,8 +93,8 @@ class Running(Program):
         return bool(self.words) or self.contender.loads == "nowhere"
 
     def _is_loading(self) -> bool:
-        expected = {"in each child": self.count, "in the master": 1, "nowhere": 0}
-        return len(self.told("loaded")) < expected[self.contender.loads]
+        expected = {"in each child": self.count, "in the master": 1}.get(self.contender.loads, 0)
+        return len(self.told("loaded")) < expected
 
     def _answers(self) -> bool:
         family = self.contender.family
@@ -116,9 +116,7 @@ class Running(Program):
             alive = [pid for pid in alive if pid in self.told("loaded")]
         return alive[-self.count :]
 
-    def ended_after(
-        self, number: signal.Signals, pids: list[int], seconds: float
-    ) -> tuple[float, list[int]]:
+    def ended_after(self, number: int, pids: list[int], seconds: float) -> tuple[float, list[int]]:
         """Send the master a signal; the time until these have ended, and who has not within it."""
         told_at = time.monotonic()
         self.signal(number)
@@ -127,15 +125,11 @@ class Running(Program):
 
     def _ends(self, pid: int, by: float) -> bool:
         """Wait for an end. Pids are used in turn: none of them is another's so soon."""
-        try:
-            pidfd = os.pidfd_open(pid)
-        except ProcessLookupError:
-            return True
-        while not readable(pidfd) and time.monotonic() < by:
-            self.hear(by, pidfd)
-        has_ended = readable(pidfd)
-        os.close(pidfd)
-        return has_ended
+        with contextlib.suppress(ProcessLookupError), os.fdopen(os.pidfd_open(pid), "rb", 0) as one:
+            while not (has_ended := readable(one.fileno())) and time.monotonic() < by:
+                self.hear(by, one.fileno())
+            return has_ended
+        return True
 
     def stop(self) -> float:
         """Seconds from SIGTERM until every process of the tree is gone."""

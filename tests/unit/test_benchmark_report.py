@@ -4,7 +4,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from tests.benchmarks.contenders import CONTENDERS, FAMILIES
+from tests.benchmarks.contenders import CONTENDERS
 from tests.benchmarks.measures.crash import longest_gap
 from tests.benchmarks.measures.load import figures
 from tests.benchmarks.plan import CASES, GROUPS, MEASURES, chosen, steps_of
@@ -67,7 +67,7 @@ def test_samples_become_a_cell(samples, expected):
 def test_losses_are_told(ours, peer, lost):
     """Where a peer is better than ours; what is nearly as good, or worse, is no loss."""
     taken = record(ours=starts(ours), peer=starts(peer))
-    assert list(losses(taken, [READY], ["wsgi"])) == ([f"WSGI: {lost}."] if lost else [])
+    assert list(losses(taken, [READY], ["wsgi"])) == ([f"wsgi: {lost}."] if lost else [])
 
 
 def test_the_best_of_its_kind_is_bold():
@@ -202,9 +202,8 @@ def test_a_smoke_run_takes_every_measure():
 
 
 def test_contenders_have_names_of_their_own():
-    """A known family, and measures that exist."""
+    """And measures that exist."""
     assert len({one.name for one in CONTENDERS}) == len(CONTENDERS)
-    assert {one.family for one in CONTENDERS} == set(FAMILIES)
     assert {name for one in CONTENDERS for name in one.only} <= set(MEASURES)
 
 

@@ -8,6 +8,7 @@ import signal
 import socket
 import time
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
 from os import kill
@@ -15,14 +16,7 @@ from typing import Final, NamedTuple
 
 from tests.benchmarks.contenders import Contender
 from tests.benchmarks.measures.lives import requests_begun, was_answered
-from tests.benchmarks.running import (
-    ANSWER_TIMEOUT,
-    REQUEST,
-    Running,
-    answer_from,
-    is_good,
-    running,
-)
+from tests.benchmarks.running import REQUEST, Running, answer_from, is_good, running
 from tests.support.harness import supervisor
 
 CLIENTS: Final = 4
@@ -34,8 +28,6 @@ SHARE: Final = 10
 SETTLED: Final = 1.1  # s
 READY: Final = r"server ready .*generation={} .*after=([\d.]+)s"
 FORKED: Final = r"ready forked_in=([\d.]+)"
-# The table of SIGUSR1 ends with the child of the last slot.
-LAST_ROW: Final = r"^web +{} +\d+ .*$"
 
 
 class Seen(NamedTuple):
@@ -92,7 +84,7 @@ def in_hand(contender: Contender, children: int, seconds: float) -> dict[str, fl
     with running(contender, children) as server, ThreadPoolExecutor(2) as clients:
         long = clients.submit(answer_from, server.port, b"/long")
         stream = clients.submit(streams_until, server.port, long)
-        assert requests_begun(server, 2, ANSWER_TIMEOUT) == 2, "the long ones did not begin"
+        assert requests_begun(server, 2, GIVE_UP) == 2, "the long ones did not begin"
         idle = sorted(set(server.workers()) - server.told("begun"))
         kill(random.choice(idle), signal.SIGKILL)
         asked_at = time.monotonic()
@@ -104,7 +96,7 @@ def in_hand(contender: Contender, children: int, seconds: float) -> dict[str, fl
 
 def streams_until(port: int, other: Future[bytes]) -> bool:
     """Read a stream until the other one is done; tell whether events came for so long."""
-    with socket.create_connection(("127.0.0.1", port), ANSWER_TIMEOUT) as connection:
+    with socket.create_connection(("127.0.0.1", port), GIVE_UP) as connection:
         connection.sendall(REQUEST % b"/stream")
         try:
             while connection.recv(65536):
@@ -152,32 +144,23 @@ def again(contender: Contender, children: int, _seconds: float) -> dict[str, flo
     """
     with running(contender, children) as server:
         if contender.side == "floor":
-            return {"again": seconds_in(server, FORKED)}
-        facts = {"usr1": table_after(server), "stats": look(server)}
-        server.hear_for(max(SETTLED, SHARE * seconds_in(server, READY.format(1))))
-        return facts | {"again": ready_after(server)}
+            return {"again": float(server.wait_for(FORKED)[0][1])}
+        table = took(lambda: (server.signal(signal.SIGUSR1), server.wait_for(last_row(children))))
+        stats = took(lambda: supervisor("stats", "--json", "-c", str(server.config)))
+        started_in = float(server.wait_for(READY.format(1))[0][1])
+        server.hear_for(max(SETTLED, SHARE * started_in))
+        victim = random.choice(server.workers())
+        ready = took(lambda: (kill(victim, signal.SIGKILL), server.wait_for(READY.format(2))))
+        return {"usr1": table, "stats": stats, "again": ready}
 
 
-def seconds_in(server: Running, pattern: str) -> float:
-    return float(server.wait_for(pattern)[0][1])
+def last_row(children: int) -> str:
+    """The table of SIGUSR1 ends with the child of the last slot."""
+    return rf"^web +{children - 1} +\d+ .*$"
 
 
-def table_after(server: Running) -> float:
-    told_at = time.monotonic()
-    server.signal(signal.SIGUSR1)
-    server.wait_for(LAST_ROW.format(server.count - 1))
-    return time.monotonic() - told_at
-
-
-def look(server: Running) -> float:
-    asked_at = time.monotonic()
-    done = supervisor("stats", "--json", "-c", str(server.config))
-    assert done.returncode == 0, done.stderr
-    return time.monotonic() - asked_at
-
-
-def ready_after(server: Running) -> float:
-    killed_at = time.monotonic()
-    kill(random.choice(server.workers()), signal.SIGKILL)
-    server.wait_for(READY.format(2))
-    return time.monotonic() - killed_at
+def took(act: Callable[[], object]) -> float:
+    """Seconds."""
+    began_at = time.monotonic()
+    act()
+    return time.monotonic() - began_at

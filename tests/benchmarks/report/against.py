@@ -32,11 +32,11 @@ class Comparison(NamedTuple):
             return []
         ours, floor = map(statistics.median, zip(*pairs, strict=True))
         form, ratios = self.column.form, [a / b for a, b in pairs if b]
-        middle = f"{statistics.median(ratios):.2f}" if ratios else ""
-        around = " ({:.2f} .. {:.2f})".format(*spread(ratios)) if ratios else ""
+        about = (statistics.median(ratios), *spread(ratios)) if ratios else ()
+        ratio = "{:.2f} ({:.2f} .. {:.2f})".format(*about) if about else ""
         allowed = form.format(floor * self.factor + self.allowance) if self.factor else ""
         verdict = self.verdict(pairs) if self.factor else ""
-        figures = [form.format(ours), form.format(floor), middle + around, str(len(pairs))]
+        figures = [form.format(ours), form.format(floor), ratio, str(len(pairs))]
         return [self.column.heading, *figures, allowed, verdict]
 
     def verdict(self, pairs: list[tuple[float, float]]) -> str:

@@ -78,10 +78,8 @@ def curves(title: str, lines: Sequence[Shown], left: float, width: float) -> lis
     ticks = range(math.floor(min(exponents)), math.ceil(max(exponents)) + 1)
     names = max(len(line.name) for line in lines) * LETTER
     start, end, bottom = left + 46, left + width - names - 8, HEIGHT - 64
-    x, y = (
-        scale(sizes[0], sizes[-1], start, end),
-        scale(10 ** ticks[0], 10 ** ticks[-1], bottom, 36),
-    )
+    x = scale(sizes[0], sizes[-1], start, end)
+    y = scale(10 ** ticks[0], 10 ** ticks[-1], bottom, 36)
     drawn = [text(left, 16, title, "head"), text(start, bottom + 34, "children")]
     for tick in (10.0**exponent for exponent in ticks):
         human = f"{tick:g} s" if tick >= 1 else f"{tick * 1e3:g} ms"
@@ -103,10 +101,8 @@ def bars(column: Column, shown: Sequence[Shown], left: float, width: float) -> l
     figures = [one.points[0][1] for one in shown]
     texts = [column.form.format(figure) for figure in figures]
     room = width - max(map(len, texts)) * LETTER - 16
-    drawn = [
-        text(left, 16 + 15 * n, word, "head")
-        for n, word in enumerate(column.heading.split(", ", 1))
-    ]
+    heads = enumerate(column.heading.split(", ", 1))
+    drawn = [text(left, 16 + 15 * n, word, "head") for n, word in heads]
     for number, (one, figure, words) in enumerate(zip(shown, figures, texts, strict=True)):
         length, y = max(1.0, figure / (max(figures) or 1.0) * room), 46 + number * BAR
         drawn += [bar(left, y, length, 13, one.side), text(left + length + 5, y + 11, words)]
@@ -195,52 +191,28 @@ class Plot(NamedTuple):
 STANDING: Final = {"start": "standing"}  # who was not measured with 32 alone, was there
 READY, GONE = columns("", "start", "until all are ready: start 2", "SIGTERM to gone: stop 2")
 AGAIN: Final = columns("", "again", "crash to all ready again: again 2")
+LOAD: Final = (
+    *columns("", "throughput", "us of CPU a request, kept connections: kept_cpu 0"),
+    *columns("", "throughput", "us of CPU a request, a connection each: closed_cpu 0"),
+    *columns("", "throughput", "requests/s, kept connections: kept_rate 0"),
+    *columns("", "throughput", "requests/s, a connection each: closed_rate 0"),
+)
+IDLE: Final = columns("", "standing", "memory (PSS), MiB: memory 0", "wake-ups/s, idle: wake_ups 1")
+CRASH: Final = (
+    *columns("", "crash every 1 s", "answered %, a kill every 1 s: answered 0"),
+    *columns("", "crash every 1 s", "longest gap in s, a kill every 1 s: gap 2"),
+    *columns("", "crash every 2 s", "answered %, a kill every 2 s: answered 0"),
+    *columns("", "crash every 2 s", "longest gap in s, a kill every 2 s: gap 2"),
+)
+ENDS: Final = "Seconds until all children are ready, and from SIGTERM until all are gone"
+GROWTH: Final = "Start, crash to ready again, and stop of 4 to 1000 children, beside the floor"
+COST: Final = "CPU time of the server for each request, and requests a second on two cores"
+STILL: Final = "Memory of 32 children and their master, and what they do while idle"
+KILLS: Final = "Requests answered, and the longest gap, while a worker is killed again and again"
 PLOTS: Final = (
-    Plot(
-        "start.svg",
-        "Time until all children are ready, and from SIGTERM until all are gone, by their number",
-        by_children,
-        (READY, GONE),
-        STARTED,
-    ),
-    Plot(
-        "growth.svg",
-        "Start, crash to ready again, and stop of 4 to 1000 children, beside the floor",
-        by_children,
-        (READY, *AGAIN, GONE),
-        ("supervisor tcp", "floor"),
-    ),
-    Plot(
-        "requests.svg",
-        "CPU time of the server for each request, and requests a second on two cores",
-        by_contender,
-        [
-            *columns("", "throughput", "us of CPU a request, kept connections: kept_cpu 0"),
-            *columns("", "throughput", "us of CPU a request, a connection each: closed_cpu 0"),
-            *columns("", "throughput", "requests/s, kept connections: kept_rate 0"),
-            *columns("", "throughput", "requests/s, a connection each: closed_rate 0"),
-        ],
-        SERVING,
-    ),
-    Plot(
-        "memory.svg",
-        "Memory of 32 children and their master, and what they do while idle",
-        by_contender,
-        columns(
-            "", "standing", "memory (PSS), MiB: memory 0", "wake-ups/s, while idle: wake_ups 1"
-        ),
-        SERVING,
-    ),
-    Plot(
-        "crash.svg",
-        "Requests answered, and the longest gap, while a worker is killed again and again",
-        by_contender,
-        [
-            *columns("", "crash every 1 s", "answered %, a kill every 1 s: answered 0"),
-            *columns("", "crash every 1 s", "longest gap in s, a kill every 1 s: gap 2"),
-            *columns("", "crash every 2 s", "answered %, a kill every 2 s: answered 0"),
-            *columns("", "crash every 2 s", "longest gap in s, a kill every 2 s: gap 2"),
-        ],
-        SERVING,
-    ),
+    Plot("start.svg", ENDS, by_children, (READY, GONE), STARTED),
+    Plot("growth.svg", GROWTH, by_children, (READY, *AGAIN, GONE), ("supervisor tcp", "floor")),
+    Plot("requests.svg", COST, by_contender, LOAD, SERVING),
+    Plot("memory.svg", STILL, by_contender, IDLE, SERVING),
+    Plot("crash.svg", KILLS, by_contender, CRASH, SERVING),
 )

@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from tests.benchmarks.contenders import CONTENDERS, FAMILIES, Contender
+from tests.benchmarks.contenders import CONTENDERS, Contender
 from tests.benchmarks.report.columns import SHORT, SHOWN, Column, Record
 
 # What is this close to the best is as good: the noise of a machine is no merit and no loss.
@@ -48,11 +48,8 @@ def best(cells: Iterable[Cell], column: Column) -> float | None:
     """The value that deserves bold print: nobody's where all are alike, or none is better."""
     medians = [cell.median for cell in cells if cell.median is not None]
     differ = len({column.form.format(median) for median in medians}) > 1
-    return extreme(medians, column) if column.better and differ else None
-
-
-def extreme(medians: Iterable[float], column: Column) -> float | None:
-    return (min if column.better == "less" else max)(medians, default=None)
+    extreme = {"less": min, "more": max}.get(column.better)
+    return extreme(medians) if extreme and differ else None
 
 
 def bold(cells: Sequence[Cell], column: Column) -> list[str]:
@@ -75,7 +72,7 @@ def rows(record: Record, table: Sequence[Column], family: str) -> Iterator[list[
     names = [name for name in names if any(c.samples(record, name) for c in table)]
     columns = [bold([cell(record, name, c) for name in names], c) for c in table]
     for number, (name, *texts) in enumerate(zip(names, *columns, strict=True)):
-        yield ["" if number else FAMILIES[family], name, *texts]
+        yield ["" if number else family, name, *texts]
 
 
 def markdown(record: Record, table: Sequence[Column], families: Iterable[str]) -> list[str]:
@@ -123,21 +120,21 @@ def losses(record: Record, columns: Sequence[Column], families: Iterable[str]) -
     """A line for each family: the figures in which somebody is better than the best of ours."""
     for family in families:
         if lost := [text for column in columns if (text := loss(record, column, family))]:
-            yield f"{FAMILIES[family]}: {'; '.join(lost)}."
+            yield f"{family}: {'; '.join(lost)}."
 
 
 def loss(record: Record, column: Column, family: str) -> str:
-    """Who is best, and ours; nothing if ours is, or nearly."""
-    taken = {
-        one: cell(record, one.name, column) for one in of_family(family) if one.side != "floor"
-    }
-    own = [found.median for one, found in taken.items() if one.side == "ours"]
-    top = best(taken.values(), column)
-    ours = extreme([median for median in own if median is not None], column)
-    if top is None or ours is None or as_good(ours, top):
+    """Who is best, and the best of ours; nothing if that is ours, or nearly."""
+    those = [one for one in of_family(family) if one.side != "floor"]
+    cells = [(cell(record, one.name, column).median, one) for one in those]
+    taken = [(median, one) for median, one in cells if median is not None]
+    taken.sort(key=lambda pair: pair[0], reverse=column.better == "more")
+    ours = next((median for median, one in taken if one.side == "ours"), None)
+    if ours is None or column.better == "-" or as_good(ours, taken[0][0]):
         return ""
-    winner = next(one.name for one, found in taken.items() if found.median == top)
-    return f"{column.heading} ({winner} {column.form.format(top)}, ours {column.form.format(ours)})"
+    figures = column.form.format(taken[0][0]), column.form.format(ours)
+    told = f"{column.heading} ({taken[0][1].name} {figures[0]}, ours {figures[1]})"
+    return told if figures[0] != figures[1] else ""
 
 
 def failures(record: Record) -> Iterator[str]:

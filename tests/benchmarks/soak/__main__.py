@@ -13,7 +13,6 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Final
@@ -42,10 +41,8 @@ class Soak:
     """What is done to the server; what comes of it is the Watch's."""
 
     def __init__(self, server: Server, watch: Watch, seed: int) -> None:
-        self._server = server
-        self._watch = watch
-        self._rng = random.Random(seed)
-        self._waited = 0.0
+        self._server, self._watch = server, watch
+        self._rng, self._waited = random.Random(seed), 0.0
 
     def run(self, seconds: float) -> None:
         """Wound it until the time is over, then stop clients and server."""
@@ -79,7 +76,7 @@ class Soak:
     def _storm(self) -> None:
         """SIGUSR1 to the master and to children, many times; at least one is answered."""
         self._watch.acts["storms"] += 1
-        self._watch.forget_entries()
+        self._watch.entries.clear()
         pids = [pid for _, pid in self._watch.children.values()]
         for _ in range(STORM):
             os.kill(self._server.pid, signal.SIGUSR1)
@@ -96,7 +93,7 @@ class Soak:
 
     def _wound(self) -> None:
         """Kill a child, hear why it died, and wait until all are ready again."""
-        self._watch.forget_entries()
+        self._watch.entries.clear()
         children = list(self._watch.children.values())
         section, pid = self._rng.choice(children)
         cause = self._rng.choice(FATAL)
@@ -126,25 +123,20 @@ def main() -> int:
         server.runtime = directory / "run"
         watch = Watch(server, arguments.log)
         soak = Soak(server, watch, seed)
-        guarded(watch, lambda: soak.run(seconds))
-        guarded(watch, lambda: watch.check_totals(directory / "totals.json"))
+        try:
+            soak.run(seconds)
+            watch.check_totals(directory / "totals.json")
+        except (AssertionError, OSError, TimeoutError) as error:  # it cannot go on
+            watch.complaints.append(f"{type(error).__name__}: {error}")
         watch.complaints += server.close()
         left = {path.name for path in directory.iterdir()}
-        if left - {"soak.toml", "totals.json", "cache", "www"}:
+        if left := left - {"soak.toml", "totals.json", "cache", "www"}:
             watch.complaints.append(f"files left: {sorted(left)}")
     print(watch.verdict(seed))
     for complaint in watch.complaints:
         print(f"WRONG: {complaint}")
     print("soak: FAILED" if watch.complaints else "soak: ok")
     return int(bool(watch.complaints))
-
-
-def guarded(watch: Watch, run: Callable[[], None]) -> None:
-    """What breaks it off is a complaint."""
-    try:
-        run()
-    except (AssertionError, OSError, TimeoutError) as error:
-        watch.complaints.append(f"{type(error).__name__}: {error}")
 
 
 def parsed() -> argparse.Namespace:

@@ -4,7 +4,6 @@ answer, and report what went wrong. What may go wrong is not decided here.
 
 import http.client
 import json
-import multiprocessing
 import os
 import random
 import select
@@ -16,6 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import closing, suppress
 from functools import partial
+from multiprocessing import get_context
 from typing import Final, NamedTuple
 
 from tests.benchmarks.soak.served import PAGE
@@ -61,9 +61,11 @@ def echo(address: Address, rng: random.Random, pause: float = 0.0) -> None:
     line, answer = b"%032x\n" % rng.getrandbits(128), b""
     try:
         with dial(address) as connection:
-            for piece in [line] if not pause else (line[i : i + 1] for i in range(len(line))):
-                connection.sendall(piece)
-                answer += heard(connection, pause)
+            for at in range(len(line) if pause else 0):
+                connection.sendall(line[at : at + 1])
+                if select.select([connection], [], [], pause)[0]:
+                    answer += connection.recv(65_536)
+            connection.sendall(b"" if pause else line)
             answer += rest_of(connection)
     except OSError as error:
         raise Miss(name_of(error, "tcp"), holder(answer)) from None
@@ -109,7 +111,7 @@ def rude(address: Address, rng: random.Random) -> None:
     """Misbehave in one of many ways; only to be refused is the server's fault."""
     with dial(address) as connection, suppress(OSError):
         connection.settimeout(HOLD)
-        rng.choice((rest_of, deaf, half, reset, socket.socket.close))(connection)
+        rng.choice((rest_of, deaf, reset, half, socket.socket.close))(connection)
 
 
 def deaf(connection: socket.socket) -> None:
@@ -132,13 +134,6 @@ def half(connection: socket.socket) -> None:
 
 def dial(address: Address) -> socket.socket:
     return socket.create_connection(address, timeout=PATIENCE)
-
-
-def heard(connection: socket.socket, seconds: float) -> bytes:
-    """What comes within so long; at 0.0 nobody listens."""
-    if seconds and select.select([connection], [], [], seconds)[0]:
-        return connection.recv(65_536)
-    return b""
 
 
 def rest_of(connection: socket.socket) -> bytes:
@@ -185,7 +180,10 @@ class Crowd:
     def __init__(self, kinds: Sequence[str], addresses: dict[str, Address], seed: int) -> None:
         # A byte in it, which nobody reads, tells all of them to stop.
         self._told, self._tell = os.pipe()
-        self._pool = ProcessPoolExecutor(len(kinds), multiprocessing.get_context("fork"), prepare)
+        # Ctrl-C is for the one who tells them.
+        self._pool = ProcessPoolExecutor(
+            len(kinds), get_context("fork"), signal.signal, (signal.SIGINT, signal.SIG_IGN)
+        )
         self._work: list[Future[Report]] = [
             self._pool.submit(ask, self._told, kind, addresses[KINDS[kind][0]], seed + number)
             for number, kind in enumerate(kinds)
@@ -197,15 +195,11 @@ class Crowd:
         return [one.result(2 * PATIENCE) for one in self._work]
 
     def close(self) -> None:
+        """Wait for the end of all; who is stuck in a request gives up by itself."""
         os.write(self._tell, b".")
         self._pool.shutdown()
-        os.close(self._told)
-        os.close(self._tell)
-
-
-def prepare() -> None:
-    """Ctrl-C is for the one who tells us to stop."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for descriptor in (self._told, self._tell):
+            os.close(descriptor)
 
 
 def ask(told: int, kind: str, address: Address, seed: int) -> Report:

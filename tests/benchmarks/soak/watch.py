@@ -8,6 +8,7 @@ import socket
 import sys
 import time
 from collections import Counter, deque
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, TextIO
 
@@ -36,7 +37,7 @@ class Watch:
         self._log = log
         self._looks: list[Counter[str]] = []
         self._grown: set[str] = set()
-        self._entries: deque[Entry] = deque()
+        self.entries: deque[Entry] = deque()
         self._tail = ""
         self._consequences: Counter[str] = Counter()
         self._began_at = self._say_at = time.monotonic()
@@ -55,7 +56,7 @@ class Watch:
             self._log.write(text)
         *lines, self._tail = (self._tail + text).split("\n")
         for entry in entries(lines):
-            self._entries.append(entry)
+            self.entries.append(entry)
             self._judge(entry)
 
     def _judge(self, entry: Entry) -> None:
@@ -71,8 +72,8 @@ class Watch:
         """The master's next entry that begins so; the ones before it have been looked at."""
         give_up_at = time.monotonic() + DEADLINE
         while True:
-            while self._entries:
-                entry = self._entries.popleft()
+            while self.entries:
+                entry = self.entries.popleft()
                 if entry.message.startswith(beginning) and entry.subject.startswith("master"):
                     return entry
             gone = self._server.process.poll() is not None or time.monotonic() >= give_up_at
@@ -84,10 +85,6 @@ class Watch:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             self.turn(until)
-
-    def forget_entries(self) -> None:
-        """Wait for what is still to come only."""
-        self._entries.clear()
 
     def hear(self, reports: list[Report]) -> None:
         """Judge what failed of what the clients asked."""
@@ -109,18 +106,17 @@ class Watch:
         status = self._server.stop()
         self._server.wait_gone()
         self._take_log()
-        told = [(what, n) for what, n in self._consequences.items() if n != len(self.kills)]
-        self.complaints += [f"{len(self.kills)} kills, {n} entries {what!r}" for what, n in told]
+        for what in ("child died", "server restarting"):
+            if (count := self._consequences[what]) != len(self.kills):
+                self.complaints.append(f"{len(self.kills)} kills, {count} entries {what!r}")
         if status != -signal.SIGTERM:
             self.complaints.append(f"status {status} after SIGTERM")
         if self._server.runtime.exists():
             left = sorted(path.name for path in self._server.runtime.iterdir())
             self.complaints.append(f"runtime directory left: {left}")
-        self.complaints += [
-            f"{name}: {address} cannot be bound again"
-            for name, address in addresses.items()
-            if not can_bind(address, is_udp=name == "udp")
-        ]
+        for name, address in addresses.items():
+            if not can_bind(address, socket.SOCK_DGRAM if name == "udp" else socket.SOCK_STREAM):
+                self.complaints.append(f"{name}: {address} cannot be bound again")
 
     def check_totals(self, file: Path) -> None:
         """What was answered was counted, through all generations; a kill costs what was in hand."""
@@ -150,15 +146,13 @@ def told(counts: Counter[str]) -> str:
     return ", ".join(f"{what} {count}" for what, count in sorted(counts.items())) or "none"
 
 
-def can_bind(address: Address, *, is_udp: bool) -> bool:
-    with socket.socket(type=socket.SOCK_DGRAM if is_udp else socket.SOCK_STREAM) as again:
-        if not is_udp:  # what TIME_WAIT holds is no listener
-            again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            again.bind(address)
-        except OSError:
-            return False
-    return True
+def can_bind(address: Address, kind: socket.SocketKind) -> bool:
+    with suppress(OSError), socket.socket(type=kind) as again:
+        # What TIME_WAIT holds is no listener.
+        again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, kind == socket.SOCK_STREAM)
+        again.bind(address)
+        return True
+    return False
 
 
 def vitals(server: Server) -> Counter[str]:
