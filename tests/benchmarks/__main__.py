@@ -13,19 +13,18 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from supervisor.system import process
 from tests.benchmarks import machine
 from tests.benchmarks.contenders import ROOT, missing
 from tests.benchmarks.plan import GROUPS, MEASURES, Case, Group, Step, cannot_run, chosen, steps_of
+from tests.benchmarks.report.columns import Record
 from tests.benchmarks.report.report import printed, publish
 
 PUBLISHED: Final = ROOT / "tests" / "benchmarks" / "results"
 DEFAULT: Final = ROOT / "build" / "benchmarks"
 INNERMOST: Final = re.compile(r"[\[{][^\[\]{}]*[\]}]")
-
-Record = dict[str, Any]
 
 
 def announced(steps: list[Step]) -> Iterator[Step]:

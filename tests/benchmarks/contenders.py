@@ -26,27 +26,19 @@ QUESTIONS: Final = {
     b"Call-ID: 1@127.0.0.1\r\nCSeq: 1 OPTIONS\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n",
 }
 
-OURS: Final = """\
-name = "bench"
-[master]
-runtime_directory = "$directory/run"
-working_directory = "$root"
-restart = "on-crash"
-[workers.web]
-children = $children
-"""
 UWSGI: Final = (
     "uwsgi --http-socket 127.0.0.1:$port --add-header Connection:close --listen 2048"
     " --processes $children --master --die-on-term --strict --need-app --single-interpreter"
     " --vacuum --disable-logging --module hello:wsgi"
 )
 UVICORN: Final = "uvicorn --host 127.0.0.1 --port $port --workers $children --no-access-log"
+NGINX: Final = "nginx -e stderr -c $config"
 EXEC: Final = 'type = "exec"\ncommand = ["/bin/sh", "$served/block.sh", "$fifo"]\n'
 
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """One server in one set-up; `config` is a text, or the name of a file in `served/`.
+    """One server in one set-up; `config` is a file in `served/`, `section` what follows it.
 
     `loads`: where the served module is imported; the announcements that readiness waits for follow
     from it. `says` is what it must have printed as well. `package` names its version, `only` the
@@ -59,14 +51,14 @@ class Contender:
     command: str
     package: str
     config: str = ""
+    section: str = ""
     loads: Loads = "in each child"
     says: str = ""
     only: tuple[str, ...] = ()
 
     def template(self) -> str:
         """What is to be written into its configuration file."""
-        is_name = self.config and "\n" not in self.config
-        return (SERVED / self.config).read_text() if is_name else self.config
+        return (SERVED / self.config).read_text() + self.section if self.config else ""
 
     def program(self) -> Path | None:
         """The file to execute; None when it is not installed."""
@@ -78,21 +70,15 @@ class Contender:
 
 def ours(name: str, section: str, family: str = "", loads: Loads = IN_MASTER, **rest: Any) -> Any:
     """Ours is held to its own word as well: it says that it is ready when every child is."""
-    facts = {"config": OURS + section, "loads": loads, "says": "server ready "} | rest
-    command = "supervisor start -c $config"
-    return Contender(
-        f"supervisor {name}", "ours", family or name, command, "prefork-supervisor", **facts
-    )
+    facts = {"config": "ours.toml", "section": section, "loads": loads, "says": "server ready "}
+    named = (f"supervisor {name}", "ours", family or name, "supervisor start -c $config")
+    return Contender(*named, "prefork-supervisor", **facts, **rest)
 
 
 def listening(kind: str, key: str, value: str) -> str:
     """The section of a type that listens."""
     scheme = "udp" if kind == "udp" else "tcp"
     return f'type = "{kind}"\n{key} = {value}\nlisten = ["{scheme}://127.0.0.1:$port"]\n'
-
-
-def sampler(deadline: float) -> str:
-    return listening("tests.benchmarks.served.sampler:Sampler", "request_timeout", str(deadline))
 
 
 def floor(name: str, family: str, arguments: str, loads: Loads) -> Contender:
@@ -116,16 +102,14 @@ def granian(family: str, options: str) -> Contender:
     return peer(f"granian {family}", family, f"{command} {options} hello:{family}")
 
 
+SAMPLER: Final = listening("tests.benchmarks.served.sampler:Sampler", "request_timeout", "0.0")
+LOADED, LIVING = ("throughput", "graceful"), ("start", "standing")
 WSGI: Final = listening("wsgi", "app", '"hello:wsgi"')
 CONTENDERS: Final = (
     ours("wsgi", WSGI),
-    ours(
-        "wsgi, keep_alive 0", WSGI + "keep_alive = 0.0\n", "wsgi", only=("throughput", "graceful")
-    ),
+    ours("wsgi, keep_alive 0", f"{WSGI}keep_alive = 0.0\n", "wsgi", only=LOADED),
     gunicorn(" sync", "wsgi", "-k sync"),
-    gunicorn(
-        " sync, preload", "wsgi", "-k sync --preload", loads=IN_MASTER, only=("start", "standing")
-    ),
+    gunicorn(" sync, preload", "wsgi", "-k sync --preload", loads=IN_MASTER, only=LIVING),
     gunicorn(" gthread", "wsgi", "-k gthread --threads 4"),
     granian("wsgi", ""),
     peer("uwsgi", "wsgi", UWSGI, loads=IN_MASTER),
@@ -146,17 +130,9 @@ CONTENDERS: Final = (
         "supervisord", "programs", "supervisord -c $config", "supervisor", config="supervisord.conf"
     ),
     peer("circus", "programs", "circusd $config", "circus", config="circus.ini"),
-    Contender(
-        "nginx",
-        "floor",
-        "no Python",
-        "nginx -e stderr -c $config",
-        "nginx",
-        "nginx.conf",
-        "nowhere",
-    ),
-    ours("statistics", sampler(0.0), loads="nowhere"),
-    ours("statistics, deadline", sampler(60.0), "statistics", "nowhere"),
+    Contender("nginx", "floor", "no Python", NGINX, "nginx", "nginx.conf", "", "nowhere"),
+    ours("statistics", SAMPLER, loads="nowhere"),
+    ours("statistics, deadline", SAMPLER.replace("0.0", "60.0", 1), "statistics", "nowhere"),
 )
 
 

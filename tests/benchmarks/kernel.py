@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import socket
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -50,3 +51,13 @@ def sizes(pid: int) -> dict[str, int]:
 def memory(pids: Iterable[int]) -> float:
     """Proportional set size in MiB: what is shared counts once, divided among the sharers."""
     return sum(sizes(pid)["Pss"] for pid in pids) / 2**20
+
+
+def can_bind(address: tuple[str, int], kind: socket.SocketKind = socket.SOCK_STREAM) -> bool:
+    """Tell whether another server could be started there now."""
+    with contextlib.suppress(OSError), socket.socket(type=kind) as again:
+        # What TIME_WAIT holds is no listener.
+        again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, kind == socket.SOCK_STREAM)
+        again.bind(address)
+        return True
+    return False

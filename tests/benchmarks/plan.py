@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, NamedTuple
 
-from tests.benchmarks.contenders import ANSWERS_HTTP, CONTENDERS, Contender, missing
+from tests.benchmarks.contenders import ANSWERS_HTTP, CONTENDERS, Contender
 from tests.benchmarks.measures.crash import again, crash, in_hand
 from tests.benchmarks.measures.lives import graceful_stop, life, master_killed, standing
 from tests.benchmarks.measures.load import cost, datagrams, throughput
@@ -51,16 +51,10 @@ class Case:
     families: Sequence[str]
 
     def contenders(self, group: Group) -> list[Contender]:
-        absent = missing()
-        return [
-            one
-            for one in CONTENDERS
-            if one.family in self.families
-            and one.family in group.families
-            and one.side in group.sides
-            and one.name not in absent
-            and (not one.only or self.measure in one.only)
-        ]
+        families = {*self.families} & {*group.families}
+        there = [one for one in CONTENDERS if one.family in families and one.side in group.sides]
+        wanted = [one for one in there if not one.only or self.measure in one.only]
+        return [one for one in wanted if one.program()]
 
     def rounds_of(self, contender: Contender) -> int:
         return min(self.rounds, self.of_peers) if contender.side == "peer" else self.rounds

@@ -21,8 +21,7 @@ from tests.benchmarks.kernel import children, tree
 from tests.support.harness import Program, readable
 
 READY_TIMEOUT: Final = 120.0
-STOP_TIMEOUT: Final = 30.0
-ANSWER_TIMEOUT: Final = 30.0
+PATIENCE: Final = 30.0
 # Between its first sign of life and its readiness a stranger gives no event for "I listen now" and
 # "I have forked": there, and only there, we look again and again, at this distance.
 LOOK_AGAIN: Final = 0.002
@@ -133,8 +132,8 @@ class Running(Program):
 
     def stop(self) -> float:
         """Seconds from SIGTERM until every process of the tree is gone."""
-        took, left = self.ended_after(signal.SIGTERM, tree(self.pid), STOP_TIMEOUT)
-        assert not left, f"{len(left)} processes left {STOP_TIMEOUT:.0f} s after SIGTERM"
+        took, left = self.ended_after(signal.SIGTERM, tree(self.pid), PATIENCE)
+        assert not left, f"{len(left)} processes left {PATIENCE:.0f} s after SIGTERM"
         return took
 
     def close(self) -> list[str]:
@@ -178,7 +177,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def answer_from(port: int, path: bytes = b"/", timeout: float = ANSWER_TIMEOUT) -> bytes:
+def answer_from(port: int, path: bytes = b"/", timeout: float = PATIENCE) -> bytes:
     """All that comes back for one request on a connection of its own."""
     with socket.create_connection(("127.0.0.1", port), timeout) as connection:
         connection.sendall(REQUEST % path)
@@ -187,7 +186,7 @@ def answer_from(port: int, path: bytes = b"/", timeout: float = ANSWER_TIMEOUT) 
 
 def datagrams_to(port: int) -> socket.socket:
     client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    client.settimeout(ANSWER_TIMEOUT)
+    client.settimeout(PATIENCE)
     client.connect(("127.0.0.1", port))
     return client
 

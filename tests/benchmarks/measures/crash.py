@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from itertools import pairwise
 from os import kill
 from typing import Final, NamedTuple
@@ -28,6 +29,7 @@ SHARE: Final = 10
 SETTLED: Final = 1.1  # s
 READY: Final = r"server ready .*generation={} .*after=([\d.]+)s"
 FORKED: Final = r"ready forked_in=([\d.]+)"
+LAST_ROW: Final = r"^ *web +{} +\d+ .*$"  # the table of SIGUSR1 ends with the last slot
 
 
 class Seen(NamedTuple):
@@ -86,6 +88,7 @@ def in_hand(contender: Contender, children: int, seconds: float) -> dict[str, fl
         stream = clients.submit(streams_until, server.port, long)
         assert requests_begun(server, 2, GIVE_UP) == 2, "the long ones did not begin"
         idle = sorted(set(server.workers()) - server.told("begun"))
+        assert idle, "no child is idle"
         kill(random.choice(idle), signal.SIGKILL)
         asked_at = time.monotonic()
         seen = ask_steadily(server.port, seconds)
@@ -98,12 +101,10 @@ def streams_until(port: int, other: Future[bytes]) -> bool:
     """Read a stream until the other one is done; tell whether events came for so long."""
     with socket.create_connection(("127.0.0.1", port), GIVE_UP) as connection:
         connection.sendall(REQUEST % b"/stream")
-        try:
+        with suppress(OSError):  # broken off, which is as bad as an end
             while connection.recv(65536):
                 if other.done():
                     return True
-        except OSError:
-            pass  # broken off, as by an end
     return False
 
 
@@ -145,18 +146,14 @@ def again(contender: Contender, children: int, _seconds: float) -> dict[str, flo
     with running(contender, children) as server:
         if contender.side == "floor":
             return {"again": float(server.wait_for(FORKED)[0][1])}
-        table = took(lambda: (server.signal(signal.SIGUSR1), server.wait_for(last_row(children))))
+        row = LAST_ROW.format(children - 1)
+        table = took(lambda: (server.signal(signal.SIGUSR1), server.wait_for(row)))
         stats = took(lambda: supervisor("stats", "--json", "-c", str(server.config)))
         started_in = float(server.wait_for(READY.format(1))[0][1])
         server.hear_for(max(SETTLED, SHARE * started_in))
         victim = random.choice(server.workers())
         ready = took(lambda: (kill(victim, signal.SIGKILL), server.wait_for(READY.format(2))))
         return {"usr1": table, "stats": stats, "again": ready}
-
-
-def last_row(children: int) -> str:
-    """The table of SIGUSR1 ends with the child of the last slot."""
-    return rf"^web +{children - 1} +\d+ .*$"
 
 
 def took(act: Callable[[], object]) -> float:

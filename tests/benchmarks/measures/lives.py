@@ -2,13 +2,12 @@
 
 import resource
 import signal
-import socket
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
 from tests.benchmarks.contenders import ANSWERS_HTTP, Contender
-from tests.benchmarks.kernel import cpu_seconds, memory, page_faults, tree, wake_ups
+from tests.benchmarks.kernel import can_bind, cpu_seconds, memory, page_faults, tree, wake_ups
 from tests.benchmarks.running import Running, answer_from, is_good, running
 
 REQUESTS: Final = 20
@@ -23,23 +22,19 @@ def life(contender: Contender, children: int, seconds: float) -> dict[str, float
     """
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with running(contender, children) as server:
-        facts = started(server) | effort(server)
+        facts = effort(server)
         server.hear_for(seconds)
         facts["stop"] = server.stop()
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    user, system = after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime
-    return facts | {"user": user, "system": system}
-
-
-def started(server: Running) -> dict[str, float]:
-    answered, ready = server.answered_at - server.spawned_at, server.ready_at - server.spawned_at
-    return {"first_answer": answered, "start": ready}
+    now = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = {"user": now.ru_utime - before.ru_utime, "system": now.ru_stime - before.ru_stime}
+    return facts | used
 
 
 def effort(server: Running) -> dict[str, float]:
-    """What getting ready took: seconds of CPU, page faults; a child's are a mean."""
+    """What getting ready took: seconds, of CPU too, page faults; a child's are a mean."""
     master, *others = tree(server.pid)
     return {
+        "start": server.ready_at - server.spawned_at,
         "cpu_master": cpu_seconds([master]),
         "cpu_children": cpu_seconds(others),
         "faults_master": page_faults([master]),
@@ -64,7 +59,7 @@ def standing(contender: Contender, children: int, seconds: float) -> dict[str, f
             "wake_ups": (wake_ups(pids) - before[0]) / seconds,
             "cpu": (cpu_seconds(pids) - before[1]) / seconds * 100,
         }
-        return started(server) | figures | {"stop": server.stop()}
+        return {"start": server.ready_at - server.spawned_at} | figures | {"stop": server.stop()}
 
 
 def ask_all(port: int, count: int) -> None:
@@ -108,14 +103,5 @@ def master_killed(contender: Contender, children: int, seconds: float) -> dict[s
     with running(contender, children) as server:
         took, left = server.ended_after(signal.SIGKILL, tree(server.pid)[1:], seconds)
         listens = contender.family in ANSWERS_HTTP
-        port = {"port_taken": float(port_is_taken(server.port))} if listens else {}
+        port = {"port_taken": float(not can_bind(("127.0.0.1", server.port)))} if listens else {}
         return {"left_behind": len(left)} | ({} if left else {"ended": took}) | port
-
-
-def port_is_taken(port: int) -> bool:
-    """Tell whether another server could not be started there now."""
-    try:
-        socket.create_server(("127.0.0.1", port)).close()
-    except OSError:
-        return True
-    return False

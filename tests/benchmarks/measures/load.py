@@ -2,17 +2,15 @@
 
 import re
 import socket
-import statistics
 import subprocess
 import time
 from typing import Final
 
 from tests.benchmarks.contenders import QUESTIONS, Contender
 from tests.benchmarks.kernel import cpu_seconds, tree
-from tests.benchmarks.running import ANSWER_TIMEOUT, Running, datagrams_to, running
+from tests.benchmarks.running import PATIENCE, Running, datagrams_to, running
 
 CONNECTIONS: Final = 32
-WARM_UP: Final = 1  # s
 WINDOW: Final = 16  # datagrams on their way
 UNITS: Final = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 SLOWEST: Final = r"(?m)^\s+99%\s+([\d.]+)(us|ms|s)$"
@@ -23,7 +21,7 @@ BAD: Final = r"Non-2xx or 3xx responses: (\d+)"
 def throughput(contender: Contender, children: int, seconds: float) -> dict[str, float]:
     """Kept connections and a connection for each request, against one and the same server."""
     with running(contender, children) as server:
-        load(server, WARM_UP)
+        load(server, 1)  # to warm up
         kept = turn(server, int(seconds))
         closed = turn(server, int(seconds), "-H", "Connection: close")
     failed = kept.pop("failed") + closed.pop("failed")
@@ -52,44 +50,33 @@ def load(server: Running, seconds: int, *options: str) -> str:
 
 def figures(said: str) -> dict[str, float]:
     """What wrk printed: requests, these a second, ms of the slowest 1 %, failures."""
-    slowest = re.findall(SLOWEST, said) or [("0", "s")]
-    counts = [*re.findall(BAD, said), *(re.findall(ERRORS, said) or [()])[0]]
-    return {
-        "requests": float(number(r"(\d+) requests in", said)),
-        "rate": float(number(r"Requests/sec:\s+([\d.]+)", said)),
-        "slowest": float(slowest[0][0]) * UNITS[slowest[0][1]],
-        "failed": float(sum(map(int, counts))),
-    }
-
-
-def number(pattern: str, said: str) -> str:
-    return (re.findall(pattern, said) or ["0"])[0]
+    (count,) = re.findall(r"(\d+) requests in", said)
+    (rate,) = re.findall(r"Requests/sec:\s+([\d.]+)", said)
+    slowest, unit = (re.findall(SLOWEST, said) or [(0, "s")])[0]
+    failed = sum(map(int, [*re.findall(BAD, said), *(re.findall(ERRORS, said) or [()])[0]]))
+    facts = {"requests": float(count), "rate": float(rate), "failed": float(failed)}
+    return facts | {"slowest": float(slowest) * UNITS[unit]}
 
 
 def datagrams(contender: Contender, children: int, seconds: float) -> dict[str, float]:
-    """Answers a second, and us of the children's CPU time for each."""
-    with running(contender, children) as server:
-        pids = tree(server.pid)[1:]
-        before = cpu_seconds(pids)
-        answered, took = asked(server.port, QUESTIONS[contender.family], seconds)
-        cpu = cpu_seconds(pids) - before
-    return {"rate": answered / took, "cpu": cpu / answered * 1e6}
+    """Answers a second, and us of the children's CPU time for each.
 
-
-def asked(port: int, question: bytes, seconds: float) -> tuple[int, float]:
-    """Answers, seconds. A lost datagram would shrink the window: it raises TimeoutError."""
-    answered = 0
-    with datagrams_to(port) as client:
+    A lost datagram would shrink the window: it raises TimeoutError.
+    """
+    question = QUESTIONS[contender.family]
+    with running(contender, children) as server, datagrams_to(server.port) as client:
+        pids, answered = tree(server.pid)[1:], 0
+        before, began_at = cpu_seconds(pids), time.monotonic()
         for _ in range(WINDOW):
             client.send(question)
-        began_at = time.monotonic()
         while (now := time.monotonic()) < began_at + seconds:
             client.recv(65535)
             client.send(question)
             answered += 1
         for _ in range(WINDOW):
             client.recv(65535)
-    return answered + WINDOW, now - began_at
+        cpu = (cpu_seconds(pids) - before) / (answered + WINDOW)
+        return {"rate": answered / (now - began_at), "cpu": cpu * 1e6}
 
 
 def cost(contender: Contender, children: int, samples: float) -> dict[str, float]:
@@ -97,12 +84,10 @@ def cost(contender: Contender, children: int, samples: float) -> dict[str, float
 
     The least of so many samples: all noise only adds.
     """
+    taken = []
     with running(contender, children) as server:
-        taken = [sample(server.port) for _ in range(int(samples))]
-    requests, bare = zip(*taken, strict=True)
-    return {"request": min(requests), "median": statistics.median(requests), "bare": min(bare)}
-
-
-def sample(port: int) -> list[float]:
-    with socket.create_connection(("127.0.0.1", port), timeout=ANSWER_TIMEOUT) as connection:
-        return [float(word) for word in connection.makefile().read().split()]
+        for _ in range(int(samples)):
+            with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as client:
+                taken.append([float(word) for word in client.makefile().read().split()])
+    request, bare = map(min, zip(*taken, strict=True))
+    return {"request": request, "bare": bare}

@@ -2,14 +2,15 @@
 
 import statistics
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 from tests.benchmarks.report.columns import Column, Record, columns
+from tests.benchmarks.report.plots import SIZES
 from tests.benchmarks.report.tables import lines_of, of_family, spread
 
 HEADINGS: Final = ("", "ours", "floor", "ratio", "n", "allowed", "verdict")
 PAIR: Final = ("supervisor tcp", "floor")
-SIZES: Final = (4, 32, 128, 500, 1000)
 
 
 class Comparison(NamedTuple):
@@ -87,10 +88,7 @@ def against(record: Record) -> list[str]:
 
 
 def growth(record: Record) -> list[str]:
-    """Medians by size, then what a thousand children more cost, by the two smallest and largest.
-
-    A quadratic step would show as a slope that grows.
-    """
+    """Medians by size; what 1000 children more cost grows where a quadratic step hides."""
     heads = ["", "", *map(str, SIZES), "1000 more, at first", "at last"]
     return lines_of(heads, list(growing(record)), names=2)
 
@@ -108,6 +106,5 @@ def growing(record: Record) -> Iterator[list[str]]:
 
 def slopes_of(points: dict[int, float]) -> list[float]:
     """What one child more costs, at both ends; nothing of one point."""
-    found = list(points.items())
-    pairs = [(found[0], found[1]), (found[-2], found[-1])] if len(found) > 1 else []
-    return [(b[1] - a[1]) / (b[0] - a[0]) for a, b in pairs]
+    slopes = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in pairwise(points.items())]
+    return [slopes[0], slopes[-1]] if slopes else []

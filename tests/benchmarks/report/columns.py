@@ -71,6 +71,7 @@ Microseconds of CPU time for `with child.request()`, and for a context that does
 LIVES: Final = "Start and stop"
 LOAD: Final = "Requests"
 LONG: Final = "A crash beside long requests"
+LONG: Final = "A crash beside long requests"
 COLUMNS: Final = (
     *columns(LIVES, "start 4", "ready, 4: start 3", "stopped: stop 3"),
     *columns(LIVES, "standing|start 32", "ready, 32: start 3", "stopped: stop 3"),
@@ -92,10 +93,8 @@ COLUMNS: Final = (
             *("broken off: broken 0", "gap, s: gap 3", "server gone: gone 0"),
         )
     ),
-    *columns(
-        "A crash beside long requests", "in hand", "first, s: first 3", "slowest, s: slowest 3"
-    ),
-    *columns("A crash beside long requests", "in hand", "failed: failed 0", "cut: cut 1"),
+    *columns(LONG, "in hand", "first, s: first 3", "slowest, s: slowest 3", "failed: failed 0"),
+    *columns(LONG, "in hand", "cut: cut 1"),
     *columns("The master is killed", "master killed", "left behind: left_behind 0"),
     *columns("The master is killed", "master killed", "gone after, s: ended 3"),
     *columns("The master is killed", "master killed", "port taken: port_taken 0"),

@@ -13,14 +13,12 @@ from tests.benchmarks.contenders import CONTENDERS
 from tests.benchmarks.report.columns import Column, Record, columns
 
 WIDTH: Final = 800
+SIZES: Final = (4, 32, 128, 500, 1000)
 HEIGHT: Final = 340  # of panels of lines
 LETTER: Final = 7.4  # px of a bold letter of 12 px, on average and a little more
 LINE, BAR = 14, 20  # px from one name to the next
-LEGEND: Final = {
-    "ours": "supervisor",
-    "peer": "peers",
-    "floor": "floor: a bare loop that supervises nothing, or nginx",
-}
+FLOOR: Final = "floor: a bare loop that supervises nothing, or nginx"
+LEGEND: Final = {"ours": "supervisor", "peer": "peers", "floor": FLOOR}
 # A colour is a variable, so that the dark ones are named in one place.
 STYLE: Final = """\
 svg { --paper: #fff; --ink: #1e293b; --grid: #dbe2ea; --ours: #c2410c; --floor: #1d6fd8;
@@ -135,13 +133,7 @@ def by_children(record: Record, panels: Sequence[Column], names: Sequence[str]) 
     """Panels of lines over the number of children; "" where nothing of it was measured."""
     found = {}
     for one in panels:
-        cases = {
-            4: "4",
-            32: f"32|{STANDING.get(one.cases, '')}",
-            128: "128",
-            500: "500",
-            1000: "1000",
-        }
+        cases = {n: str(n) for n in SIZES} | {32: f"32|{STANDING.get(one.cases, '')}"}
         sized = {float(n): one._replace(cases=f"{one.cases} {case}") for n, case in cases.items()}
         lines = [line for line in of(record, sized, names) if len(line.points) > 1]
         common = set.intersection(*({x for x, _ in line.points} for line in lines)) if lines else ()
@@ -153,10 +145,11 @@ def by_children(record: Record, panels: Sequence[Column], names: Sequence[str]) 
 
 
 def by_contender(record: Record, panels: Sequence[Column], names: Sequence[str]) -> str:
-    """Panels of bars; "" where one of them was not measured."""
-    shown = [of(record, {0.0: column}, names) for column in panels]
-    if not all(shown):
+    """Panels of bars, of those that are in all; "" where nobody is."""
+    taken = [{one.name for one in of(record, {0.0: column}, names)} for column in panels]
+    if not (names := sorted(set.intersection(*taken))):
         return ""
+    shown = [of(record, {0.0: column}, names) for column in panels]
     side, width = 178, (WIDTH - 178) / len(panels)
     lines = enumerate(shown[0])
     drawn = [text(side - 8, 57 + BAR * n, one.name, one.side, "end") for n, one in lines]

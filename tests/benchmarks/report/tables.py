@@ -91,11 +91,10 @@ def counts(record: Record, table: Sequence[Column]) -> str:
     """How often each of the table's cases was lived through."""
     names = dict.fromkeys(name for one in table for name in one.cases.split("|"))
     taken = {name: record["cases"][name] for name in names if name in record["cases"]}
+    often = {name: max(map(len, case["samples"].values())) for name, case in taken.items()}
     return "; ".join(
-        f"{name}: {case['children']} children, {case['seconds']:g} s, "
-        f"n = {max(map(len, case['samples'].values()))}"
+        f"{name}: {case['children']} children, {case['seconds']:g} s, n = {often[name]}"
         for name, case in taken.items()
-        if case["samples"]
     )
 
 

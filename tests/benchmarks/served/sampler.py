@@ -16,10 +16,9 @@ class Sampler(Worker):
     needs_listener = True
 
     def run(self, child: Child) -> None:
-        for listener in child.wait():
-            if accepted := listener.accept():
-                with accepted[0] as connection:
-                    connection.sendall(f"{cost(child.request)} {cost(nullcontext)}".encode())
+        for connection, _ in child.connections():
+            with connection:
+                connection.sendall(f"{cost(child.request)} {cost(nullcontext)}".encode())
 
 
 def cost(context: Callable[[], object]) -> float:

@@ -24,10 +24,8 @@ from tests.benchmarks.soak.verdict import Kill
 from tests.benchmarks.soak.watch import Watch
 from tests.support.harness import Server
 
-CROWD: Final = (
-    *("echo", "echo", "echo", "drip", "web", "web", "web", "udp", "udp"),
-    *("status", "rude", "rude-web", "rude-status"),
-)
+ASKING: Final = ("echo", "echo", "echo", "drip", "web", "web", "web", "udp", "udp", "status")
+RUDE: Final = ("rude", "rude-web", "rude-status")
 FATAL: Final = (signal.SIGKILL, signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT)
 # Seconds from ready to the next kill: after a short life the next generation may have to wait.
 STEADY, EARLY, HEALTHY = (1.2, 3.0), (0.05, 0.9), (10.3, 11.0)
@@ -49,7 +47,7 @@ class Soak:
         watch, ends_at = self._watch, time.monotonic() + seconds
         watch.wait_for("server ready ")
         addresses = self._addresses()
-        with closing(Crowd(CROWD, addresses, self._rng.randrange(2**32))) as crowd:
+        with closing(Crowd(ASKING + RUDE, addresses, self._rng.randrange(2**32))) as crowd:
             while time.monotonic() < ends_at:
                 self._vex()
                 self._wound()

@@ -31,15 +31,11 @@ RESET: Final = struct.pack("ii", 1, 0)  # struct linger: close(2) resets
 
 
 class Miss(Exception):
-    """A request without its answer. `pid`: who had it in hand, 0 where nobody has told."""
-
-    def __init__(self, what: str, pid: int = 0) -> None:
-        super().__init__(what)
-        self.pid = pid
+    """A request without its answer: why, and the pid of who had it in hand if that is known."""
 
 
 class Failure(NamedTuple):
-    """A Miss, and when; monotonic seconds."""
+    """A request without its answer; monotonic seconds. `pid`: who had it in hand, if not 0."""
 
     section: str
     what: str
@@ -60,7 +56,7 @@ def echo(address: Address, rng: random.Random, pause: float = 0.0) -> None:
     """Send a line, at once or byte by byte, and have it back."""
     line, answer = b"%032x\n" % rng.getrandbits(128), b""
     try:
-        with dial(address) as connection:
+        with socket.create_connection(address, PATIENCE) as connection:
             for at in range(len(line) if pause else 0):
                 connection.sendall(line[at : at + 1])
                 if select.select([connection], [], [], pause)[0]:
@@ -85,12 +81,11 @@ def status(address: Address, rng: random.Random) -> None:
     # Not every child is ready yet, or some stop already: the probe says so, truthfully.
     wrong = code != 200 and (path, code) != ("/readyz", 503)
     if wrong or (path == "/stats.json" and json.loads(body)["name"] != "soak"):
-        raise Miss(f"wrong answer to {path}: {code} {body[:80]!r}")
+        raise Miss(f"wrong answer to {path}: {code} {body[:80]!r}", 0)
 
 
 def get(address: Address, path: str) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection(*address, timeout=PATIENCE)
-    with closing(connection):
+    with closing(http.client.HTTPConnection(*address, timeout=PATIENCE)) as connection:
         connection.request("GET", path)
         answer = connection.getresponse()
         return answer.status, answer.read()
@@ -103,13 +98,12 @@ def udp(address: Address, rng: random.Random) -> None:
         connection.settimeout(UDP_PATIENCE)
         connection.connect(address)
         connection.send(data)
-        if (answer := connection.recv(65_536)) != data:
-            raise Miss(f"wrong answer {answer[:80]!r}")
+        check(connection.recv(65_536), data)
 
 
 def rude(address: Address, rng: random.Random) -> None:
-    """Misbehave in one of many ways; only to be refused is the server's fault."""
-    with dial(address) as connection, suppress(OSError):
+    """Misbehave in one of many ways; only not to be let in is the server's fault."""
+    with socket.create_connection(address, PATIENCE) as connection, suppress(OSError):
         connection.settimeout(HOLD)
         rng.choice((rest_of, deaf, reset, half, socket.socket.close))(connection)
 
@@ -132,10 +126,6 @@ def half(connection: socket.socket) -> None:
     connection.sendall(b"GET /ha")
 
 
-def dial(address: Address) -> socket.socket:
-    return socket.create_connection(address, timeout=PATIENCE)
-
-
 def rest_of(connection: socket.socket) -> bytes:
     """All that comes until the server hangs up."""
     return b"".join(iter(lambda: connection.recv(65_536), b""))
@@ -154,10 +144,9 @@ def check(answer: bytes, wanted: bytes, pid: int = 0) -> None:
 
 
 def name_of(error: Exception, section: str) -> str:
-    """What a Miss says, `lost` or `stuck` for a deadline, `refused`, or the error's name."""
-    if isinstance(error, TimeoutError):
-        return "lost" if section == "udp" else "stuck"
-    names = {Miss: str(error), ConnectionRefusedError: "refused"}
+    """`lost` or `stuck` for a deadline, `refused`, or the error's name."""
+    timeout = "lost" if section == "udp" else "stuck"
+    names = {TimeoutError: timeout, ConnectionRefusedError: "refused"}
     return names.get(type(error), type(error).__name__)
 
 
@@ -198,8 +187,8 @@ class Crowd:
         """Wait for the end of all; who is stuck in a request gives up by itself."""
         os.write(self._tell, b".")
         self._pool.shutdown()
-        for descriptor in (self._told, self._tell):
-            os.close(descriptor)
+        os.close(self._told)
+        os.close(self._tell)
 
 
 def ask(told: int, kind: str, address: Address, seed: int) -> Report:
@@ -212,6 +201,6 @@ def ask(told: int, kind: str, address: Address, seed: int) -> Report:
             request(address, rng)
             answered += 1
         except (Miss, OSError, http.client.HTTPException) as error:
-            what, pid = name_of(error, section), getattr(error, "pid", 0)
+            what, pid = error.args if isinstance(error, Miss) else (name_of(error, section), 0)
             failures.append(Failure(section, what, pid, began_at, time.monotonic()))
     return Report(kind, answered, failures)

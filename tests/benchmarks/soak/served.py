@@ -36,18 +36,14 @@ def write_config(directory: Path, root: Path, web: str) -> Path:
 def echo(connection: socket.socket, _address: Any) -> None:
     """Say who serves, then send a line back by way of the cache."""
     connection.sendall(b"%d\n" % os.getpid())
-    line = b""
-    while not line.endswith(b"\n"):
-        part = connection.recv(4096)
-        if not part:
-            return
-        line += part
+    with connection.makefile("rb") as lines:
+        line = lines.readline()
     if line == b"large\n":
         connection.sendall(LARGE)
-        return
-    cache: Any = current().modules["cache"]
-    cache.put(line, line, ttl=ENTRY_TTL)
-    connection.sendall(cache.get(line) or b"lost\n")
+    elif line.endswith(b"\n"):
+        cache: Any = current().modules["cache"]
+        cache.put(line, line, ttl=ENTRY_TTL)
+        connection.sendall(cache.get(line) or b"lost\n")
 
 
 def application(_environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:

@@ -50,18 +50,11 @@ def unexplained(failures: Iterable[Failure], kills: Sequence[Kill]) -> list[str]
     for failure in sorted(failures, key=lambda one: one.failed_at):
         kill = next((one for one in left if left[one] and _explains(one, failure)), None)
         if kill is None:
-            found.append(f"unexplained: {failure.section} {failure.what}, {_after(failure, kills)}")
+            before = [kill for kill in kills if kill.at <= failure.failed_at]
+            found.append(f"unexplained: {failure}, the last kill before it: {before[-1:]}")
         else:
             left[kill] -= 1
     return found
-
-
-def _after(failure: Failure, kills: Sequence[Kill]) -> str:
-    """Where a failure lies: who was killed last before it, and how much earlier."""
-    took = f"it took {failure.failed_at - failure.began_at:.3f} s"
-    before = [kill for kill in kills if kill.at <= failure.failed_at]
-    later = [f"{failure.failed_at - kill.at:.3f} s after {kill}" for kill in before[-1:]]
-    return f"{took}, until {later[0] if later else 'before any kill'}"
 
 
 def _explains(kill: Kill, failure: Failure) -> bool:
@@ -71,9 +64,8 @@ def _explains(kill: Kill, failure: Failure) -> bool:
         return False
     was_in_hand = failure.began_at <= kill.gone_at and kill.at <= failure.failed_at
     # Nobody hears of the loss of a datagram; who waits for it gives up much later.
-    return was_in_hand and (
-        failure.what == "lost" or failure.failed_at <= kill.gone_at + HEARD_LATE
-    )
+    in_time = failure.what == "lost" or failure.failed_at <= kill.gone_at + HEARD_LATE
+    return was_in_hand and in_time
 
 
 def grown(first: Mapping[str, int], now: Mapping[str, int]) -> dict[str, str]:

@@ -8,11 +8,10 @@ import socket
 import sys
 import time
 from collections import Counter, deque
-from contextlib import suppress
 from pathlib import Path
 from typing import Final, TextIO
 
-from tests.benchmarks.kernel import sizes
+from tests.benchmarks.kernel import can_bind, sizes
 from tests.benchmarks.soak.clients import Address, Report
 from tests.benchmarks.soak.served import BEAT_FILES
 from tests.benchmarks.soak.verdict import IN_HAND, MEBI, Entry, Kill, entries, grown, unexplained
@@ -33,13 +32,12 @@ class Watch:
         self.failed: Counter[str] = Counter()
         # (section, pid) of each child, by slot, as its last word of readiness told
         self.children: dict[str, tuple[str, int]] = {}
-        self._server = server
-        self._log = log
+        self._server, self._log = server, log
         self._looks: list[Counter[str]] = []
         self._grown: set[str] = set()
         self.entries: deque[Entry] = deque()
         self._tail = ""
-        self._consequences: Counter[str] = Counter()
+        self._consequences = Counter({"child died": 0, "server restarting": 0})
         self._began_at = self._say_at = time.monotonic()
 
     def turn(self, by: float) -> None:
@@ -106,9 +104,8 @@ class Watch:
         status = self._server.stop()
         self._server.wait_gone()
         self._take_log()
-        for what in ("child died", "server restarting"):
-            if (count := self._consequences[what]) != len(self.kills):
-                self.complaints.append(f"{len(self.kills)} kills, {count} entries {what!r}")
+        if set(self._consequences.values()) - {len(self.kills)}:
+            self.complaints.append(f"{len(self.kills)} kills, but {told(self._consequences)}")
         if status != -signal.SIGTERM:
             self.complaints.append(f"status {status} after SIGTERM")
         if self._server.runtime.exists():
@@ -144,15 +141,6 @@ class Watch:
 
 def told(counts: Counter[str]) -> str:
     return ", ".join(f"{what} {count}" for what, count in sorted(counts.items())) or "none"
-
-
-def can_bind(address: Address, kind: socket.SocketKind) -> bool:
-    with suppress(OSError), socket.socket(type=kind) as again:
-        # What TIME_WAIT holds is no listener.
-        again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, kind == socket.SOCK_STREAM)
-        again.bind(address)
-        return True
-    return False
 
 
 def vitals(server: Server) -> Counter[str]:
