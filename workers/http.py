@@ -83,10 +83,16 @@ class _Request(http.server.SimpleHTTPRequestHandler):
         path = self.translate_path(self.path)
         indexes = [os.path.join(path, name) for name in ("index.html", "index.htm")]
         for candidate in (path, *indexes):
-            if not Path(os.path.realpath(candidate)).is_relative_to(self.directory):
+            if not self._may_show(candidate):
                 self.send_error(HTTPStatus.NOT_FOUND, "File not found")
                 return None
         return super().send_head()
+
+    def _may_show(self, path: str) -> bool:
+        """True below the root, for what does not exist too; a FIFO or a device would block us."""
+        if "\0" in path or not Path(os.path.realpath(path)).is_relative_to(self.directory):
+            return False
+        return os.path.isfile(path) or os.path.isdir(path) or not os.path.exists(path)
 
     def log_request(self, code: Any = "-", size: Any = "-") -> None:
         self._child.log.debug('%s "%s" %s', self.client_address[0], self.requestline, code)

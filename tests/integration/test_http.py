@@ -1,8 +1,10 @@
 """Static files over HTTP, as a client with bad manners asks for them."""
 
 import http.client
+import os
 import shutil
 import signal
+import socket
 import subprocess
 
 import pytest
@@ -107,6 +109,27 @@ def test_there_is_no_way_out_of_the_root(site, path):
     status, body = get(site, path)
     assert status in {400, 403, 404}
     assert b"secret" not in body.replace(path.encode(), b"")
+
+
+def test_a_name_with_a_nul(site):
+    """It names no file: an answer, and no traceback."""
+    for path in ("/hello.txt%00.html", "/%00", "/folder/%00"):
+        assert get(site, path)[0] in (400, 404)
+    assert get(site, "/hello.txt") == (200, b"hello\n")
+    assert "Traceback" not in site.log
+
+
+def test_only_regular_files_are_shown(site, tmp_path):
+    """A FIFO has nobody who writes, and must not keep a child; nor a socket, nor a device."""
+    root = tmp_path / "root"
+    os.mkfifo(root / "fifo")
+    os.mkfifo(root / "trap" / "index.htm")
+    (root / "null").symlink_to("/dev/null")
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind(str(root / "socket"))
+    for path in ("/fifo", "/socket", "/null", "/trap/index.htm"):
+        assert get(site, path)[0] == 404
+    assert site.stats()["totals"]["active"] == 0
 
 
 @pytest.mark.parametrize("method", ["POST", "DELETE", "BREW"])

@@ -2,11 +2,13 @@
 
 import json
 import re
+import shutil
 import signal
 import socket
 
 import pytest
 
+from tests.support.applications import get, section
 from tests.support.clients import ask, connect, finish, rest
 from tests.support.configs import table, web
 from tests.support.harness import DEADLINE
@@ -172,3 +174,46 @@ def test_an_exception_cannot_forge_an_entry(serve):
     assert not re.search(f"^{INSTANT} ERROR master.*forged", server.log, re.M)
     assert r"\x1b[2J\x9b2J\r" in server.log
     assert not re.search("[\x1b\x9b\r\u2028]", server.log)
+
+
+def lost(server, file):
+    """What is said on stderr of a log file that cannot be opened again."""
+    return re.findall(rf"supervisor: error: {file}: cannot be opened again: \w.*", server.log)
+
+
+def test_a_log_file_that_cannot_be_opened_again(serve_silently, tmp_path):
+    """Its directory is removed: the server goes on, says it once, and tries again."""
+    file = tmp_path / "logs/log"
+    file.parent.mkdir()
+    server, say = serve_silently(file, extra={})
+    shutil.rmtree(file.parent)
+    server.signal(signal.SIGUSR1)
+    server.wait_for("cannot be opened again")
+    assert say("raise") == b""
+    assert say("raise") == b""
+    assert say("hello") == b"done\n"
+    assert not file.exists()
+    file.parent.mkdir()
+    assert say("raise") == b""
+    assert "IndexError" in file.read_text()
+    assert server.stop() == -signal.SIGTERM
+    assert len(lost(server, file)) == 2  # the master, and the child
+    assert file.read_text().splitlines()[-1].endswith("server stopped status=SIGTERM")
+
+
+def test_an_access_log_that_cannot_be_opened_again(serve, tmp_path):
+    """The same for an access log."""
+    file = tmp_path / "logs/access"
+    file.parent.mkdir()
+    logged = {"access_log": "common", "access_log_file": str(file), "children": 1}
+    server = serve(section("wsgi", **logged))
+    assert get(server)[0] == 200
+    shutil.rmtree(file.parent)
+    for _ in range(3):
+        assert get(server)[0] == 200
+    server.wait_for("cannot be opened again")
+    file.parent.mkdir()
+    assert get(server, "/again")[0] == 200
+    assert server.stop() == -signal.SIGTERM
+    assert file.read_text().count('"GET /again HTTP/1.1" 200') == 1
+    assert len(lost(server, file)) == 1
