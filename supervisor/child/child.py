@@ -253,9 +253,8 @@ class Child:
         global _current
         _current = self
         self._order.begin()
-        row = self._shared.row
-        row.words, row.base = self._board.words, self._board.row_base(self.slot)
-        row.wait_for = self._wait_for_lock
+        base = self._board.row_base(self.slot)
+        self._shared.stand_at(self._board.words, base, self._wait_for_lock)
         self.row[PID] = os.getpid()
 
     def tell_to_stop(self, signum: signal.Signals) -> None:

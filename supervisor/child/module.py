@@ -17,6 +17,7 @@ class Module:
     """Base of all modules. Every hook is optional. A new instance in each generation."""
 
     Options: ClassVar[type[Options]] = Options
+    exclusive: ClassVar[bool] = False  # it cannot stand another of itself, of another generation
     needs: ClassVar[Mapping[str, str]] = MappingProxyType({})  # package: the extra that brings it
 
     def __init__(self, options: Any) -> None:

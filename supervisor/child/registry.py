@@ -6,7 +6,7 @@ import difflib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -76,19 +76,22 @@ def check_built_in(config: Config, problems: Problems) -> None:
             _module_class(module, problems)
 
 
-def load(config: Config, problems: Problems) -> Loaded:
+def load(config: Config, problems: Problems, after: Callable[[str], object] = str) -> Loaded:
     """Import `preload` and the workers' and modules' code, in that order, in the master.
 
     Problems are added: status 78 for a name that does not exist, 76 where user code raised. Stop
-    passes.
+    passes. `after` is called with the name of each piece of user code when that has run.
     """
     sys.path.insert(0, str(Path.cwd()))
     shared = Shared()
     for index, name in enumerate(config.master.preload):
         _attempt(f"master.preload[{index}]", problems, import_module, name)
-    sections = [_load_section(section, config, shared, problems) for section in config.workers]
+        after(name)
+    sections = []
+    for section in config.workers:
+        sections.append(_load_section(section, config, shared, problems))
+        after(f"workers.{section.name}")
     modules = [_module_class(module, problems) for module in config.modules]
-    shared.keep_declared()
     return Loaded(
         tuple(section for section in sections if section),
         tuple(module for module in modules if module),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from supervisor.errors import StartError
 from supervisor.scoreboard import layout
@@ -11,23 +10,30 @@ from supervisor.scoreboard.lock import Lock
 from supervisor.scoreboard.row import Counter, Row
 from supervisor.system.resources import Resources
 
-if TYPE_CHECKING:
-    pass
-
-
 # Facts that every row has anyway; a counter may stand for one of them.
 _BUILT_IN = {"requests": layout.REQUESTS, "errors": layout.ERRORS}
 
 
 class Shared:
-    """The counters and locks declared before the fork, by full name ("module.name")."""
+    """The counters and locks declared before the fork, by full name ("module.name").
 
-    def __init__(self) -> None:
+    One has what the workers' preload declares and lasts as long as the server; each generation has
+    one of its own beside it, so that `destroy` of the old still reads and writes its own numbers
+    while the next one serves.
+    """
+
+    def __init__(self, lasting: Shared | None = None) -> None:
         self.row = Row()
-        self.counters: dict[str, int] = {}  # word of a row
-        self.locks: dict[str, Lock] = {}
+        self.counters: dict[str, int] = {} if lasting is None else dict(lasting.counters)
+        self.locks: dict[str, Lock] = {} if lasting is None else dict(lasting.locks)
         self.initial: dict[str, int] = {}
-        self._lasting: tuple[int, int] = (0, 0)
+        self._lasting = lasting
+
+    def for_generation(self) -> Shared:
+        """What lasts, for one generation: every lock is free and new."""
+        for lock in self.locks.values():
+            lock.renew()
+        return Shared(self)
 
     def counter(self, name: str, stands_for: str | None = None) -> Counter:
         """Declare a counter, or find it again. Raises StartError when there are too many."""
@@ -47,26 +53,30 @@ class Shared:
             self.locks[name].renew()
         return self.locks[name]
 
-    def keep_declared(self) -> None:
-        """What is declared by now (by the workers' preload) lasts for all generations."""
-        self._lasting = len(self.counters), len(self.locks)
-
-    def begin_generation(self) -> None:
-        """Forget what the modules of the last generation declared; every lock is free and new."""
-        counters, locks = self._lasting
-        for lock in list(self.locks.values())[locks:]:
-            lock.close()
-        self.counters = dict(list(self.counters.items())[:counters])
-        self.locks = dict(list(self.locks.items())[:locks])
-        self.initial = {}
-        for lock in self.locks.values():
-            lock.renew()
+    def stand_at(
+        self,
+        words: memoryview,
+        base: int,
+        wait_for: Callable[[Lock, float | None], bool] | None = None,
+    ) -> None:
+        """Let everything declared write into the row that begins at word `base`: the master's own,
+        and after the fork the child's.
+        """
+        for row in (self.row,) if self._lasting is None else (self.row, self._lasting.row):
+            row.words, row.base, row.wait_for = words, base, wait_for
 
     def write_initial(self) -> None:
         """Let the counters begin with the values that `Server.restore` gave."""
         for name, value in self.initial.items():
             if name in self.counters:
                 self.row.words[self.row.base + self.counters[name]] = value
+
+    def close(self) -> None:
+        """Give back what this generation alone has declared."""
+        lasting = {} if self._lasting is None else self._lasting.locks
+        for name, lock in self.locks.items():
+            if name not in lasting:
+                lock.close()
 
 
 class Server:

@@ -45,6 +45,7 @@ class Worker:
     needs_listener: ClassVar[bool] = False
     may_finish: bool = False  # returning from `run` is no death
     needs_fork: ClassVar[bool] = False  # it cannot run in the master (--dont-fork)
+    exclusive: ClassVar[bool] = False  # it cannot stand another of itself, of another generation
     # What the master sends to stop a child. Other than TERM, which it sends to all at once, the
     # child leads a process group of its own.
     stop_signal: signal.Signals = signal.SIGTERM

@@ -49,12 +49,14 @@ def start(file: Path | None, settings: tuple[str, ...], dont_fork: bool, daemon:
     config = _enter(config)
     if config.log.file:
         _open_log(config, dont_fork)
-    from supervisor.master import master
+    from supervisor.master.master import serve
+    from supervisor.master.single import serve_here
 
     if daemon:
         _start_daemon(config)
-    server = master.Master(config)
-    master.leave(server.run_here() if dont_fork else server.run())
+    if dont_fork:
+        serve_here(config)
+    serve(config)
 
 
 def _open_log(config: Config, dont_fork: bool) -> None:
@@ -67,13 +69,12 @@ def _open_log(config: Config, dont_fork: bool) -> None:
 
 
 def _start_daemon(config: Config) -> NoReturn:
-    from supervisor.master import daemon, master
+    from supervisor.master import daemon
+    from supervisor.master.master import serve
 
     if not config.log.file:
         entries.log.warning("log.file is empty: once the server is ready, nobody sees its log")
-    daemon.launch(
-        lambda launcher: master.leave(master.Master(config, launcher).run()), config.log.file
-    )
+    daemon.launch(lambda launcher: serve(config, launcher), config.log.file)
 
 
 def _check_names(config: Config, problems: Problems) -> None:

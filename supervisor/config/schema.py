@@ -30,6 +30,20 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Base of every table: frozen, keyword only, unknown keys refused."""
 
 
+class RenewOptions(Options, frozen=True):
+    """When a generation is replaced by the next one, without losing a request; with a jitter of a
+    tenth.
+    """
+
+    every: Annotated[Seconds, Meta(description="at that age; 0 = never")] = 0.0
+    requests: Annotated[
+        int, Meta(ge=0, description="when one child has had so many; 0 = never")
+    ] = 0
+    memory: Annotated[
+        int, Meta(ge=0, description="when one child has so many bytes of PSS; 0 = never")
+    ] = 0
+
+
 class MasterOptions(Options, frozen=True):
     """`[master]`."""
 
@@ -57,6 +71,29 @@ class MasterOptions(Options, frozen=True):
     destroy_timeout: Annotated[
         Timeout, Meta(description="for the destroy hooks of all modules together")
     ] = 10.0
+    crash_timeout: Annotated[
+        Timeout,
+        Meta(description="for the others after a child died, where somebody waits for their end"),
+    ] = 2.0
+    drain_delay: Annotated[
+        Seconds,
+        Meta(
+            description="between a termination signal and the closing of the door: all goes on, "
+            "but /readyz answers 503 and HTTP answers end their connections"
+        ),
+    ] = 0.0
+    door: Annotated[
+        Literal["auto", "drop", "refuse"],
+        Meta(
+            description="what a new TCP connection meets while the server stops: drop = silence, "
+            "its kernel tries again and finds the next instance; refuse = an error; auto = refuse "
+            "as pid 1, else drop"
+        ),
+    ] = "auto"
+    renew: Annotated[
+        RenewOptions,
+        Meta(description="replace a generation by age, requests or memory"),
+    ] = RenewOptions()
     restart: Annotated[
         Literal["never", "on-crash"],
         Meta(description="after a crash: never = end, on-crash = fork the next generation"),

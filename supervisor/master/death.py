@@ -1,18 +1,26 @@
-"""The death of a child as one entry: who died, of what, doing what, holding what, with its
-traceback.
+"""The death of a child: what is known of it, and one entry that says who died, of what, doing what,
+holding what, with its traceback.
 """
 
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import signal
+import time
 from typing import Any, Final, NamedTuple
 
+from supervisor.child.shared import Shared
 from supervisor.log.forms import Size
-from supervisor.scoreboard.layout import State
+from supervisor.master.booted import Slot
+from supervisor.scoreboard.layout import ACTIVE, READY_AT, State, text_of
+from supervisor.scoreboard.writer import Scoreboard
+from supervisor.system import cgroup
+from supervisor.system.clock import wall_clock
 from supervisor.system.process import Death
 
+_BLACK_BOX_SIZE: Final = 65_536  # bytes read back, the last ones
 _FORK: Final = re.compile(r'/process\.py", line \d+ in fork_all$')
 
 
@@ -112,3 +120,67 @@ def last_line(traceback: str) -> str:
         if heading.endswith("(most recent call first):"):
             return frame
     return lines[-1] if lines else ""
+
+
+class Examiner:
+    """Of one generation: it knows how often the kernel had killed for memory when that began."""
+
+    def __init__(self, board: Scoreboard, shared: Shared, generation: int) -> None:
+        self._board = board
+        self._generation = generation
+        self._shared = shared
+        self._oom_kills = cgroup.oom_kills()
+
+    def examine(
+        self,
+        slot: Slot,
+        death: Death,
+        black_box: int,
+        *,
+        uptime: float,
+        is_late: bool,
+        is_cause: bool,
+    ) -> Crash:
+        """The facts. `uptime` in s; `is_late`: it was not ready in time; `is_cause`: it is no
+        consequence of another's end.
+        """
+        row = self._board.row(slot.number)
+        state, since = self._board.state(slot.number)
+        cause = cause_of(
+            death,
+            active=row[ACTIVE],
+            has_request_timeout=slot.request_timeout > 0,
+            is_stopping=state is State.STOPPING,
+        )
+        return Crash(
+            at=wall_clock() / 1e9,
+            generation=self._generation,
+            slot=slot.number,
+            worker=slot.section,
+            death=death,
+            cause="start_timeout" if is_late and death.signum == signal.SIGALRM else cause,
+            state=state,
+            in_state=(time.monotonic_ns() - since) / 1e9,
+            uptime=uptime,
+            request=text_of(row),
+            lock=self._lock_name(slot.number),
+            traceback=read_black_box(black_box),
+            was_ready=row[READY_AT] != 0,
+            oom_killed=is_cause and self._was_killed_for_memory(death),
+        )
+
+    def _was_killed_for_memory(self, death: Death) -> bool:
+        return death.signum == signal.SIGKILL and cgroup.oom_kills() > self._oom_kills
+
+    def _lock_name(self, slot: int) -> str | None:
+        held = self._board.lock_of(slot)
+        names = list(self._shared.locks)
+        # The number is the child's word: it may have died of writing anywhere.
+        return names[held - 1] if 0 < held <= len(names) else None
+
+
+def read_black_box(descriptor: int) -> str:
+    """Its last words, without what was the master's before the fork."""
+    size = os.fstat(descriptor).st_size
+    data = os.pread(descriptor, _BLACK_BOX_SIZE, max(0, size - _BLACK_BOX_SIZE))
+    return own_part(data.decode("utf-8", "replace"))

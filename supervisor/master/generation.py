@@ -1,6 +1,4 @@
-"""One life of the set of children: init modules, fork, wait until ready, watch, stop, destroy
-modules.
-"""
+"""One generation: what it has, and every act upon it. It decides nothing; see children.py."""
 
 from __future__ import annotations
 
@@ -9,276 +7,265 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
+from contextlib import ExitStack
 from functools import partial
 from typing import Any, Final, NoReturn
 
 from supervisor.child.child import Place
 from supervisor.child.life import Life
-from supervisor.child.names import describe
-from supervisor.errors import Exit, ScoreboardError, Stop, SupervisorError
+from supervisor.child.shared import Server
+from supervisor.errors import ScoreboardError
 from supervisor.log.entries import log
-from supervisor.master.death import Crash
-from supervisor.master.frame import Cause, Frame, Slot, as_start_failure, plan, signal_cause
-from supervisor.master.hooks import GRACE, Hooks
-from supervisor.master.postmortem import Examiner, remove_temporary
+from supervisor.master.booted import Booted, Slot, slots_of
+from supervisor.master.death import Crash, Examiner
+from supervisor.master.modules import Modules
 from supervisor.master.readiness import Readiness
+from supervisor.master.standing import Standing
+from supervisor.master.verdicts import Bury, Ended
+from supervisor.master.verdicts import Death as Meaning
 from supervisor.scoreboard.layout import H_DOOR, H_FORCED, ServerState, State
 from supervisor.scoreboard.writer import Scoreboard
 from supervisor.system import descriptors, process
-from supervisor.system.clock import wall_clock
 from supervisor.system.process import Death
-from supervisor.system.resources import remove
-from supervisor.views import picture, table
+from supervisor.system.resources import remove_tempdir
+from supervisor.views import picture
 
 _SPARE_DESCRIPTORS: Final = 256  # beside the black boxes: listeners, locks, what modules open
 # Thawing makes the next generation collect the whole heap, 7 ms; never, and cycles of the dead
 # generations would pile up.
 _THAW_EVERY: Final = 16
-_SAMPLING: Final = 0.2  # s that SIGUSR1 may take to ask the kernel about CPU and memory
-_OPERATOR: Final = (signal.SIGTERM, signal.SIGINT)
+_GENERATIONS: Final = 4  # that may live at a time: serving, coming, and two that drain
 
 
 class Generation:
-    """Owns the pid table. Runs once; is done when the last child is gone and the modules are
-    destroyed.
+    """Made, then `init`, `fork`, `tell`, `destroy`; `release` gives back all it had at any stage.
+
+    `_stack` holds what is to be given back, so a generation that fails half-way leaves nothing.
     """
 
-    def __init__(self, frame: Frame, number: int, last_crash: dict[str, Any] | None = None) -> None:
+    def __init__(self, booted: Booted, number: int, last_crash: dict[str, Any] | None) -> None:
         self.number = number
-        self.last_crash = last_crash
-        self.ready_at: float | None = None  # monotonic s
-        self.ready_for = 0.0  # s, until there was a cause to end
-        self.told: signal.Signals | None = None  # a termination signal that came while it stopped
-        self._frame = frame
-        self._begun = time.monotonic()
-        self._alive: dict[int, Slot] = {}
-        self._finished = 0
-        self._cause: Cause | None = None
-        self._late: frozenset[int] = frozenset()
-        self._helpers: frozenset[int] = frozenset()
-        self._mark = frame.resources.mark()
-        count = sum(section.children for section in frame.loaded.sections)
-        self._descriptor_limit = descriptors.allow_descriptors(count + _SPARE_DESCRIPTORS)
-        self._slots = plan(frame.loaded.sections)
-        self._black_boxes = descriptors.ranges_of(slot.black_box for slot in self._slots)
-        self._readiness = Readiness()
-        self._waiting: set[int] = set()  # slots that are not ready yet
-        self._board = Scoreboard(
-            frame.runtime.scoreboard, len(self._slots), number, frame.started_at
+        self.forced = 0  # children that needed SIGKILL to stop
+        self.first_fork = 0.0  # s since the machine's boot, as /proc tells of processes
+        self.helpers: frozenset[int] = frozenset()  # what its modules run: theirs to end
+        self.slots = slots_of(booted.loaded.sections)
+        self.modules = Modules(booted.signals)
+        self._is_published = False
+        self._booted = booted
+        self._ready: set[int] = set()  # slots
+        self._reports: dict[int, Crash] = {}  # of the dead that are not buried yet, by pid
+        self._forked_at: dict[int, float] = {}  # monotonic s, by slot
+        self._descriptor_limit = descriptors.allow_descriptors(
+            len(self.slots) * _GENERATIONS + _SPARE_DESCRIPTORS
         )
-        self._board.set_crash(last_crash)
-        self._hooks = Hooks(frame, self._board, number)
-        self._examiner = Examiner(frame, self._board, number)
+        self._resources = booted.resources.branch()
+        self._stack = ExitStack()
+        self._stack.callback(self._resources.release)
+        self._boxes = [os.memfd_create(f"black-box-{slot.number}") for slot in self.slots]
+        self._stack.callback(_close_all, self._boxes)
+        self.readiness = Readiness()
+        self._stack.callback(self.readiness.close)
+        self.board = Scoreboard(
+            booted.runtime.scoreboard, len(self.slots), number, booted.started_at
+        )
+        self._stack.callback(self.board.close)
+        self.board.set_crash(last_crash)
+        self.shared = booted.loaded.shared.for_generation()
+        self._stack.callback(self.shared.close)
+        self._tempdirs = booted.runtime.temporary / str(number)
+        self._examiner = Examiner(self.board, self.shared, number)
 
-    def run(self, start_by: float, ends: Callable[[Cause, Generation], bool]) -> Cause:
-        """Live. `start_by` in monotonic seconds; `ends` tells whether the server ends with a
-        cause.
+    # Before the fork.
+
+    def init(self, start_by: float) -> None:
+        """Make the modules. Raises StartError, Stop."""
+        before = set(process.own_children())
+        self.shared.stand_at(self.board.words, self.board.row_base(-1))
+        for loaded in self._booted.loaded.modules:
+            self.modules.init(loaded.name, loaded, self._server, start_by)
+        self.shared.write_initial()
+        self.helpers = frozenset(set(process.own_children()) - before)
+
+    def _server(self, owner: str) -> Server:
+        return Server(
+            owner,
+            self._booted.config.name,
+            self.number,
+            self.shared,
+            self._resources,
+            lambda: picture.counters(self.board.snapshot()),
+        )
+
+    # The fork.
+
+    def fork(
+        self,
+        numbers: Collection[int],
+        table: dict[int, int],
+        others: Iterable[Generation],
+    ) -> None:
+        """Fork these slots and note each in `table`, slot by pid, as it comes. `others` live
+        beside. Raises SystemFailure.
         """
-        cause = self._up(start_by)
-        if self.ready_at is not None:
-            self.ready_for = time.monotonic() - self.ready_at
+        slots = [slot for slot in self.slots if slot.number in numbers]
+        foreign = tuple(others)
         try:
-            self._stop(cause, ends(cause, self))
-        finally:
-            self._give_back()
-        return cause
-
-    # Up.
-
-    def _up(self, start_by: float) -> Cause:
-        """Start and serve until there is a reason not to."""
-        try:
-            self._hooks.init(start_by)
-            return self._start_children(start_by) or self._serve()
-        except Stop as stop:
-            if stop.signum == signal.SIGALRM:
-                return Cause("start-failure", Exit.START_FAILED, message="start_timeout passed")
-            return Cause(stop.signum.name, signum=stop.signum)
-        except SupervisorError as error:
-            return Cause("start-failure", error.exit_code, message=str(error))
-        except Exception as error:
-            log.exception("internal error")
-            return Cause("internal-error", Exit.CRASH, message=describe(error))
-
-    def _start_children(self, start_by: float) -> Cause | None:
-        """Fork all and wait until all are ready; a Cause if it does not come to that."""
-        self._board.publish(self._frame.describe())
-        self._helpers = frozenset(process.own_children())
-        _warn_of_threads()
-        try:
-            children = self._children()
+            lives = [(slot.number, self._life(slot, foreign)) for slot in slots]
             gc.collect()
             gc.freeze()
-            process.fork_all(children, self._alive)
+            _warn_of_threads()
+            self.first_fork = self.first_fork or time.clock_gettime(time.CLOCK_BOOTTIME)
+            process.fork_all(lives, table)
         finally:
-            self._readiness.seal([slot.number for slot in self._alive.values()])
-        return self._until_ready(start_by)
+            is_last = len(self._forked_at) == len(self.slots)
+            self.readiness.seal(numbers, table.values(), is_last=is_last)
 
-    def _children(self) -> list[tuple[Slot, Callable[[], NoReturn]]]:
-        """All children, made before the first fork; each lives in its own process only."""
-        shared, recorder = self._frame.loaded.shared, self._frame.signals
-        self._waiting = {slot.number for slot in self._slots}
-        children: list[tuple[Slot, Callable[[], NoReturn]]] = []
-        for slot in self._slots:
-            place, worker = self._place(slot), slot.section.worker
-            watch = worker.watch(place)
-            if watch is not None:
-                self._readiness.add(slot.number, watch)
-                place = place._replace(is_watched=True)
-            life = Life(place, worker, self._hooks.modules, self._board, shared, recorder)
-            self._board.begin_slot(slot.number)
-            children.append((slot, life.live))
-        return children
+    def _life(self, slot: Slot, foreign: tuple[Generation, ...]) -> Callable[[], NoReturn]:
+        """What one child does; made before the first fork, lived in its own process only."""
+        place = self.place(slot)._replace(drop_foreign=partial(self._drop_foreign, slot, foreign))
+        watch = slot.worker.watch(place)
+        if watch is not None:
+            self.readiness.add(slot.number, watch)
+            place = place._replace(is_watched=True)
+        self.board.begin_slot(slot.number)
+        self._forked_at[slot.number] = time.monotonic()
+        return self.life(slot, place).live
 
-    def _place(self, slot: Slot) -> Place:
-        frame, section = self._frame, slot.section.section
+    def life(self, slot: Slot, place: Place) -> Life:
+        """What the process of this slot will live."""
+        modules, recorder = self.modules.living, self._booted.signals
+        return Life(place, slot.worker, modules, self.board, self.shared, recorder)
+
+    def place(self, slot: Slot) -> Place:
+        """What the child of this slot is told."""
+        booted = self._booted
         return Place(
-            server=frame.config.name,
-            section=section.name,
+            server=booted.config.name,
+            section=slot.section,
             slot=slot.number,
             rank=slot.rank,
             generation=self.number,
             master=os.getpid(),
-            listeners=frame.listeners[section.name],
-            stop_timeout=frame.config.master.stop_timeout,
-            request_timeout=section.common.request_timeout,
-            tempdir=frame.runtime.temporary / str(slot.number),
-            ready=self._readiness.writer,
+            listeners=booted.listeners[slot.section],
+            stop_timeout=booted.config.master.stop_timeout,
+            request_timeout=slot.request_timeout,
+            tempdir=self._tempdirs / str(slot.number),
+            ready=self.readiness.writer,
             is_watched=False,
-            black_box=slot.black_box,
-            drop_foreign=partial(self._drop_foreign, slot),
-            group_is_ours=frame.group.is_ours_alone,
+            black_box=self._boxes[slot.number],
+            drop_foreign=_nothing,
+            group_is_ours=booted.group.is_ours_alone,
         )
 
-    def _drop_foreign(self, slot: Slot) -> None:
-        """In a child: close what belongs to the master or to the other children."""
-        if self._frame.launcher is not None:
-            self._frame.launcher.leave_streams()
-        for descriptor in self._frame.private:
+    def _drop_foreign(self, slot: Slot, others: tuple[Generation, ...]) -> None:
+        """In a child: close what belongs to the master or to other children."""
+        if self._booted.launcher is not None:
+            self._booted.launcher.leave_streams()
+        for descriptor in self._booted.private:
             os.close(descriptor)
-        self._readiness.drop_foreign(slot.number)
-        descriptors.close_others(self._black_boxes, slot.black_box)
+        self.readiness.drop_foreign(slot.number)
+        boxes = descriptors.ranges_of(self._boxes)
+        descriptors.close_others(boxes, self._boxes[slot.number])
+        for other in others:
+            other.readiness.close()
+            _close_all(other._boxes)
         descriptors.limit_descriptors(self._descriptor_limit)
 
-    def _until_ready(self, start_by: float) -> Cause | None:
-        while self._waiting and self._cause is None:
-            self._turn(start_by - time.monotonic())
-            if self._waiting and self._cause is None and time.monotonic() >= start_by:
-                self._dump_late()
-        self._readiness.complete()
-        if self._waiting and self._cause is not None:
-            return as_start_failure(self._cause)
+    # While it lives.
+
+    def become_ready(self, number: int, pid: int) -> None:
+        """A child is: note and log it."""
+        self._ready.add(number)
+        self.board.mark_ready(number)
+        after = time.monotonic() - self._forked_at[number]
+        log.info("child ready", **self.facts(number, pid), after=after)
+
+    def publish(self) -> None:
+        """Let readers find this generation's scoreboard under the server's name, from now on."""
+        if self._is_published:
+            return
+        self.board.publish(self._booted.describe(self.shared))
+        self._is_published = True
+
+    def set_state(self, state: ServerState) -> None:
+        """What readers see of the server."""
+        self.board.set_server_state(state)
+
+    def close_door(self) -> None:
+        """Let the children serve what waits in the queues, for nobody comes after them."""
+        self.board.words[H_DOOR] = 1
+
+    def tell(self, pids: dict[int, int]) -> list[int]:
+        """Stop those (slot by pid) that want another signal than TERM; return the pids of the
+        rest.
+        """
+        rest = []
+        for pid, number in pids.items():
+            if self.readiness.is_watched(number):
+                self.board.set_state(number, State.STOPPING)
+            signum = self.slots[number].worker.stop_signal
+            if signum == signal.SIGTERM:
+                rest.append(pid)
+                continue
+            process.tell(pid, signum)
+            if number not in self._ready:
+                process.tell(pid, signal.SIGTERM)  # it may still be our code
+        return rest
+
+    def kill(self, number: int, pid: int, reason: str) -> None:
+        """SIGKILL a child, and count it."""
+        log.warning("child killed", **self.facts(number, pid), signal="SIGKILL", reason=reason)
+        process.kill(pid)
+        self._count_forced()
+
+    def linger(self) -> None:
+        """The server is about to end: it is not ready any more, and answers end connections."""
+
+    def remember(self, crash: dict[str, Any]) -> None:
+        """Let readers see the last crash."""
+        self.board.set_crash(crash)
+
+    def _count_forced(self) -> None:
+        self.forced += 1
+        self.board.words[H_FORCED] = self.forced
+
+    # The death of a child.
+
+    def examine(self, number: int, death: Death, life: Standing) -> Ended:
+        """Collect what is known of a dead child, before its row and its files go."""
+        uptime = time.monotonic() - self._forked_at[number]
+        crash = self._reports[death.pid] = self._examiner.examine(
+            self.slots[number],
+            death,
+            self._boxes[number],
+            uptime=uptime,
+            is_late=number in life.late,
+            is_cause=not life.is_told,
+        )
+        finished = crash.state is State.FINISHED
+        self.readiness.forget(number)
+        remove_tempdir(self._tempdirs / str(number))
+        return Ended(death.exit_code, finished=finished, message=crash.message())
+
+    def bury(self, verdict: Bury) -> dict[str, Any] | None:
+        """Say what its death means; return its record if it is a crash."""
+        crash = self._reports.pop(verdict.pid)
+        self.board.end_slot(verdict.slot, verdict.death is Meaning.FINISHED)
+        facts = self.facts(verdict.slot, verdict.pid)
+        if verdict.death is Meaning.FINISHED:
+            log.info("child finished", **facts)
+        elif verdict.death is Meaning.CONSEQUENCE:
+            self._log_consequence(facts, crash)
+        else:
+            log.error("child died", **crash.facts())
+            return crash.record()
         return None
 
-    def _announce(self) -> None:
-        self._board.set_server_state(ServerState.RUNNING)
-        self.ready_at = time.monotonic()
-        log.info(
-            "server ready",  # waited for by tests and scripts
-            name=self._frame.config.name,
-            pid=os.getpid(),
-            children=len(self._slots),
-            generation=self.number,
-            after=self.ready_at - self._begun,
-        )
-        self._frame.notifier.ready(f"running: {len(self._slots)} children")
-        if self._frame.launcher is not None:
-            self._frame.launcher.release()
-
-    def _become_ready(self, slot: Slot) -> None:
-        self._waiting.remove(slot.number)
-        self._board.mark_ready(slot.number)
-        pid = self._board.pid(slot.number)
-        after = (wall_clock() - self._board.started_at(slot.number)) / 1e9
-        log.info("child ready", **self._facts(slot, pid), after=after)
-
-    def _dump_late(self) -> None:
-        """Let the late ones write down where they hang, and die: the first report is the cause."""
-        self._late = frozenset(self._waiting)
-        for pid, slot in self._alive.items():
-            if slot.number in self._late:
-                process.dump_and_die(pid)
-        give_up_at = time.monotonic() + GRACE
-        while self._cause is None and time.monotonic() < give_up_at:
-            self._turn(give_up_at - time.monotonic())
-        if self._cause is None:
-            numbers = ", ".join(map(str, sorted(self._late)))
-            message = f"slot {numbers} not ready within start_timeout, and deaf to SIGALRM"
-            self._cause = Cause("start-failure", Exit.START_FAILED, message=message)
-
-    # Serving: the loop.
-
-    def _serve(self) -> Cause:
-        self._announce()
-        while self._cause is None:
-            self._turn(None)
-        return self._cause
-
-    def _turn(self, timeout: float | None) -> list[signal.Signals]:
-        """Wait once, take the signals, reap, report. The first reason to end becomes the cause."""
-        self._frame.notifier.wait(self._frame.signals, timeout, *self._readiness.descriptors())
-        taken = self._frame.signals.take()
-        self._cause = self._cause or signal_cause(taken)
-        self._note_ready()
-        if signal.SIGCHLD in taken:
-            for death in process.reap():
-                if death.pid in self._alive:
-                    self._bury(death)
-        if signal.SIGUSR1 in taken:
-            self._print_statistics()
-        return taken
-
-    def _note_ready(self) -> None:
-        told = self._readiness.take(self._pids)
-        if self._cause is None:
-            for number in told:
-                self._become_ready(self._slots[number])
-
-    def _pids(self) -> dict[int, int]:
-        """The pid of each living child by its slot."""
-        return {slot.number: pid for pid, slot in self._alive.items()}
-
-    def _print_statistics(self) -> None:
-        try:
-            facts = picture.detailed(self._board.snapshot(), _SAMPLING, with_pss=False)
-        except ScoreboardError as error:
-            log.warning("no statistics", reason=str(error))
-        else:
-            log.info("statistics", table=table.table(facts))
-
-    def _bury(self, death: Death) -> None:
-        """Take a dead child off the table; its death is the cause unless there is one already."""
-        if self._alive[death.pid].number in self._waiting:
-            self._note_ready()  # it may have told, and finished, since the last look
-        slot = self._alive.pop(death.pid)
-        self._readiness.forget(slot.number)
-        remove_temporary(self._frame.runtime, slot.number)
-        if self._cause is not None and death.exit_code == 0:
-            self._board.end_slot(slot.number)
-            log.info("child exited", **self._facts(slot, death.pid), code=0)
-            return
-        crash = self._examiner.examine(slot, death, late=self._late, is_cause=self._cause is None)
-        is_finished = crash.state is State.FINISHED and death.exit_code == 0
-        self._board.end_slot(slot.number, is_finished)
-        if is_finished:
-            log.info("child finished", **self._facts(slot, death.pid))
-            self._finished += 1
-            if self._finished == len(self._slots):
-                self._cause = self._cause or Cause("finished")
-        elif self._cause is not None:
-            self._log_consequence(slot, crash)
-        else:
-            self.last_crash = crash.record()
-            self._board.set_crash(self.last_crash)
-            log.error("child died", **crash.facts())
-            self._cause = Cause("child-died", Exit.CRASH, message=crash.message())
-
-    def _log_consequence(self, slot: Slot, crash: Crash) -> None:
-        death, facts = crash.death, self._facts(slot, crash.death.pid)
-        box = crash.traceback or None
+    def _log_consequence(self, facts: dict[str, Any], crash: Crash) -> None:
+        death, box = crash.death, crash.traceback or None
         if crash.cause == "stop_timeout":
-            self._board.words[H_FORCED] += 1
+            self._count_forced()
             reason = {"signal": "SIGALRM", "reason": "stop-timeout"}
             log.warning("child killed", **facts, **reason, traceback=box)
         elif death.signum is not None:
@@ -286,128 +273,48 @@ class Generation:
         else:
             log.info("child exited", **facts, code=death.exit_code, traceback=box)
 
-    # Down.
+    def facts(self, number: int, pid: int) -> dict[str, Any]:
+        """Which child an entry is about."""
+        worker = self.slots[number].section
+        return {"worker": worker, "slot": number, "generation": self.number, "pid": pid}
 
-    def _stop(self, cause: Cause, ends: bool) -> None:
-        """Steps 1 to 4 of a shutdown: close the door, stop, kill the late, sweep."""
-        self._cause = cause
-        log.info("server stopping", reason=cause.reason)
-        self._board.set_server_state(ServerState.STOPPING)
-        if ends:
-            self._close_door()
-        frame = self._frame
-        kill_at = time.monotonic() + frame.config.master.stop_timeout
-        self._tell_progress(kill_at, ends)
-        # A second order to stop may be merged with our own; the first, during a switch, must not.
-        if self._alive and frame.group.terminate(self._tell_others(), lossless=not ends):
-            frame.signals.record(signal.SIGTERM)
-        orders = 1 if cause.signum in _OPERATOR else 0
-        killed = False
-        while self._alive:
-            before = len(self._alive)
-            taken = self._turn(None if killed else kill_at - time.monotonic())
-            self._heed(taken, ends)
-            if len(self._alive) < before:
-                self._tell_progress(kill_at, ends)
-            orders += sum(number in _OPERATOR for number in taken)
-            if not killed and (orders >= 2 or time.monotonic() >= kill_at):
-                self._kill_rest("second-signal" if orders >= 2 else "stop-timeout")
-                killed = True
-        self._log_last_statistics()
-        self._sweep()
+    # The end.
 
-    def _log_last_statistics(self) -> None:
-        if not self._board.is_published:
+    def log_last_statistics(self) -> None:
+        """What it did, when its last child is gone."""
+        if not self._is_published:
             return  # no child was ever made
-        totals = picture.totals(self._board.snapshot())
-        killed = self._board.words[H_FORCED] or None
+        try:
+            totals = picture.totals(self.board.snapshot())
+        except (ScoreboardError, ValueError) as error:
+            log.warning("no statistics", reason=str(error))
+            return
         log.info(
-            "last statistics", requests=totals["requests"], errors=totals["errors"], killed=killed
+            "last statistics",
+            requests=totals["requests"],
+            errors=totals["errors"],
+            killed=self.forced or None,
         )
 
-    def _tell_others(self) -> list[int]:
-        """Stop those that want another signal than TERM; return the pids of the rest."""
-        rest = []
-        for pid, slot in self._alive.items():
-            if self._readiness.is_watched(slot.number):
-                self._board.set_state(slot.number, State.STOPPING)
-            number = slot.section.worker.stop_signal
-            if number == signal.SIGTERM:
-                rest.append(pid)
-                continue
-            process.tell(pid, number)
-            if slot.number in self._waiting:
-                process.tell(pid, signal.SIGTERM)  # it may still be our code
-        return rest
+    def destroy(self) -> None:
+        """Destroy its modules."""
+        self.modules.destroy(self._booted.config.master.destroy_timeout)
 
-    def _tell_progress(self, kill_at: float, ends: bool) -> None:
-        """Let the service manager wait as long as our own deadlines last; a restart's start too."""
-        master = self._frame.config.master
-        within = max(0.0, kill_at - time.monotonic()) + master.destroy_timeout + 2 * GRACE
-        if not ends:
-            within += master.start_timeout
-        self._frame.notifier.status(f"stopping: {len(self._alive)} children left", within)
-
-    def _heed(self, taken: list[signal.Signals], ends: bool) -> None:
-        """Remember a termination that comes while we stop; it ends a server that meant to go on."""
-        told = signal_cause(taken)
-        if told is not None and self.told is None:
-            self.told = told.signum
-            if not ends:
-                self._close_door()
-
-    def _close_door(self) -> None:
-        """Nothing new comes in; the children serve what waits already. Inherited sockets outlive
-        us.
-        """
-        self._frame.notifier.stopping("stopping")
-        for listeners in self._frame.listeners.values():
-            for listener in listeners:
-                if not listener.inherited:
-                    listener.close_door()
-        self._board.words[H_DOOR] = 1
-
-    def _kill_rest(self, reason: str) -> None:
-        for pid, slot in self._alive.items():
-            log.warning("child killed", **self._facts(slot, pid), signal="SIGKILL", reason=reason)
-            process.kill(pid)
-            self._board.words[H_FORCED] += 1
-
-    def _sweep(self) -> None:
-        """Kill and reap what children left behind: as subreaper, all of it has become ours. What
-        the modules run is theirs to end.
-        """
-        self._kill_strays(self._helpers)
-
-    def _kill_strays(self, spared: frozenset[int]) -> None:
-        process.reap_all()
-        while left := set(process.own_children()) - spared - self._frame.strangers:
-            for pid in left:
-                log.warning("left process killed", pid=pid, name=process.name_of(pid))
-                process.kill(pid)
-                process.reap_one(pid)
-
-    def _give_back(self) -> None:
-        """Steps 5 and 6: destroy the modules, and release what this generation alone had."""
-        try:
-            self._hooks.destroy()
-            self._kill_strays(frozenset())
-        finally:
-            self._release()
-
-    def _release(self) -> None:
-        self._frame.resources.release(self._mark)
-        remove(self._frame.runtime.temporary)
-        self._readiness.close()
-        for slot in self._slots:
-            os.close(slot.black_box)
-        self._board.close()
+    def release(self) -> None:
+        """Give back all that this generation alone had."""
+        self._stack.close()
+        remove_tempdir(self._tempdirs)
         if self.number % _THAW_EVERY == 0:
             gc.unfreeze()
 
-    def _facts(self, slot: Slot, pid: int) -> dict[str, Any]:
-        """Which child an entry is about."""
-        return {"worker": slot.name, "slot": slot.number, "generation": self.number, "pid": pid}
+
+def _nothing() -> None:
+    """For a child that has nothing of others."""
+
+
+def _close_all(numbers: Iterable[int]) -> None:
+    for one in descriptors.ranges_of(numbers):
+        os.closerange(one.start, one.stop)
 
 
 def _warn_of_threads() -> None:

@@ -1,313 +1,353 @@
-"""The master: boot in order, run generations, undo everything in reverse, leave with the true
-status.
+"""The master's loop over its generations: wait, take the signals, reap, ask the table of the
+children what that means, and do it.
 """
 
 from __future__ import annotations
 
-import itertools
 import os
+import random
 import signal
 import time
-from typing import Final, NamedTuple, NoReturn
+from collections import deque
+from collections.abc import Iterable
+from functools import singledispatchmethod
+from types import FrameType
+from typing import Any, Final, NoReturn
 
-import msgspec
-
-from supervisor.child import names, registry
-from supervisor.child.registry import Loaded
-from supervisor.config.address import Listen
-from supervisor.config.decode import Problems
 from supervisor.config.schema import Config
-from supervisor.errors import ConfigError, Exit, NoPermission, StartError, Stop, SupervisorError
-from supervisor.log import entries
 from supervisor.log.entries import log
+from supervisor.master import shutdown, verdicts
+from supervisor.master.boot import MARGIN, Boot
+from supervisor.master.booted import Booted
+from supervisor.master.cause import Cause
+from supervisor.master.children import GRACE, Children, Policy
 from supervisor.master.daemon import Launcher
-from supervisor.master.frame import Cause, Frame
 from supervisor.master.generation import Generation
-from supervisor.system import descriptors, privileges, process, signals
-from supervisor.system.adoption import adopt
-from supervisor.system.clock import wall_clock
-from supervisor.system.listeners import Listener, open_listener
-from supervisor.system.notify import Notifier, take_inherited
-from supervisor.system.privileges import Identity
-from supervisor.system.resources import Resources, write_atomically
-from supervisor.system.runtime import RuntimeDirectory, runtime_directories
-from supervisor.system.signals import SignalRecorder
-from supervisor.system.terminal import ProcessGroup
+from supervisor.master.modules import log_abandoned
+from supervisor.master.verdicts import Verdict
+from supervisor.scoreboard.layout import ServerState
+from supervisor.system import process, signals
 
-_STEADY: Final = 1.0  # s ready: the next generation follows at once
-_HEALTHY: Final = 10.0  # s ready: the back-off is forgotten
-_FIRST_DELAY: Final = 0.1  # s
-_LONGEST_DELAY: Final = 30.0  # s
-_MARGIN: Final = 5.0  # s that a start may take beside user code
-
-
-class BackOff(NamedTuple):
-    """How long to wait before the next generation, and what to double from. Seconds."""
-
-    wait: float = 0.0
-    last: float = 0.0
-
-    def after(self, ready_for: float) -> BackOff:
-        """What follows a generation that was ready for so long."""
-        if ready_for >= _STEADY:
-            return BackOff(0.0, 0.0 if ready_for >= _HEALTHY else self.last)
-        wait = min(max(_FIRST_DELAY, self.last * 2), _LONGEST_DELAY)
-        return BackOff(wait, wait)
+_JITTER: Final = 0.1  # of the age at which a generation is renewed
 
 
 class Master:
-    """Boots, runs one generation after another, and gives everything back."""
+    """Runs once. `handle_sigs` is where signals are obeyed: their handler only notes the number."""
 
-    def __init__(self, config: Config, launcher: Launcher | None = None) -> None:
-        self._config = config
-        self._launcher = launcher
-        self._notifier = Notifier(os.environ)
-        self._resources = Resources()
-        self._signals = SignalRecorder()
-        # How a shell without job control marks what it started with `&`: the terminal is not ours.
-        self._in_background = signals.is_ignored(signal.SIGINT)
-        self._started_at = wall_clock()
-        self._start_by = float("inf")  # monotonic s
+    def __init__(self, boot: Boot, booted: Booted) -> None:
+        self._boot = boot
+        self._booted = booted
+        self._signals = booted.signals
+        self._generations: dict[int, Generation] = {}  # that live, oldest first
+        self._crashes: dict[str, Any] | None = None
+        self._children = Children(_policy(booted))
+        self._verdicts: deque[Verdict] = deque()
+        # What is gone is discarded when nothing else is to be done: `destroy` may take its time.
+        self._discards: deque[Verdict] = deque()
+        self._begun = time.monotonic()
+        self._signals.on_deaf = self._leave_behind
 
     def run(self) -> Cause:
-        """Live, release everything, and return why it ended."""
-        self._signals.install()
-        signals.unblock_all()  # what our parent blocked, or the fork of a daemon
-        self._resources.add("signals", self._signals.close)
+        """Live until the last child is gone, and return why the server ended."""
+        self._add(self._children.begin(time.monotonic(), self._booted.start_by))
         try:
-            return self._generations(self._boot())
-        except Stop as stop:
-            return _stopped(stop)
-        except SupervisorError as error:
-            return Cause("start-failure", error.exit_code, message=str(error))
+            return self._run()
+        except Exception as error:  # a fault of ours: the children still end in order
+            self._add(self._children.end(_cause_of(error), time.monotonic()))
+            return self._run()
+
+    def _run(self) -> Cause:
+        while not self._children.is_over or self._verdicts or self._discards:
+            if self._verdicts or self._discards:
+                self._perform((self._verdicts or self._discards).popleft())
+                continue
+            self._wait()
+            self.handle_sigs()
+            self._note_ready()
+            self._add(self._children.tick(time.monotonic()))
+        cause = self._children.cause
+        assert cause is not None
+        return cause
+
+    def _add(self, found: Iterable[Verdict]) -> None:
+        for verdict in found:
+            is_discard = isinstance(verdict, verdicts.Discard)
+            (self._discards if is_discard else self._verdicts).append(verdict)
+
+    def _wait(self) -> None:
+        """Wait until something happens, or is due; without a deadline for as long as it takes."""
+        notifier = self._booted.notifier
+        until = min(self._children.next_deadline(), notifier.due)
+        left = None if until == float("inf") else max(0.0, until - time.monotonic())
+        ready = [one for each in self._generations.values() for one in each.readiness.descriptors()]
+        self._signals.wait(left, *ready)
+        notifier.ping(time.monotonic())
+
+    # What has happened.
+
+    def handle_sigs(self) -> None:
+        """Obey the signals that are pending: an order to stop first, for the exits of children
+        beside it are its consequences.
+        """
+        for number in self._signals.take():
+            if number in signals.TERMINATIONS:
+                self._add(self._children.signalled(number, time.monotonic()))
+            elif number is signal.SIGCHLD:
+                self._reap()
+            elif number is signal.SIGUSR1:
+                self._print_statistics()
+
+    def _reap(self) -> None:
+        for death in process.reap():
+            self._note_death(death)
+
+    def _note_death(self, death: process.Death) -> None:
+        if self._children.of(death.pid) is None:
+            return  # an orphan that was adopted
+        self._note_ready()  # it may have told, and finished, since the last look
+        found = self._children.of(death.pid)
+        assert found is not None
+        life, slot = found
+        generation = self._generations[life.number]
+        ended = generation.examine(slot, death, life)
+        self._add(self._children.died(death.pid, ended, time.monotonic()))
+
+    def _note_ready(self) -> None:
+        for generation in self._generations.values():
+            life = self._children.lives.get(generation.number)
+            if life is None:
+                continue
+            for slot in generation.readiness.take(life.pids_by_slot):
+                pid = life.pids_by_slot().get(slot)
+                if pid is not None and slot in life.waiting:
+                    generation.become_ready(slot, pid)
+                self._add(self._children.ready(generation.number, slot, time.monotonic()))
+
+    def _print_statistics(self) -> None:
+        if self._generations:
+            shutdown.print_statistics(self._newest().board)
+
+    def _newest(self) -> Generation:
+        return self._generations[max(self._generations)]
+
+    # What is to be done.
+
+    @singledispatchmethod
+    def _perform(self, verdict: Verdict) -> None:
+        raise AssertionError(f"no act for {verdict}")
+
+    @_perform.register
+    def _(self, verdict: verdicts.Begin) -> None:
+        number, now = verdict.number, time.monotonic()
+        if number > 1:
+            within = self._booted.config.master.start_timeout + MARGIN
+            self._booted.notifier.status("starting again", within)
+        try:
+            generation = Generation(self._booted, number, self._crashes)
+            self._generations[number] = generation
+            generation.init(self._children.lives[number].start_by)
+            if self._children.serving is None:
+                generation.publish()
+        except BaseException as error:
+            self._add(self._children.failed(number, _cause_of(error), now))
+        else:
+            exclusive = {slot.number for slot in generation.slots if slot.is_exclusive}
+            slots = range(len(generation.slots))
+            self._add(self._children.made(number, slots, exclusive, time.monotonic()))
+
+    @_perform.register
+    def _(self, verdict: verdicts.Fork) -> None:
+        generation = self._generations[verdict.number]
+        others = [one for one in self._generations.values() if one is not generation]
+        table: dict[int, int] = {}
+        failure = None
+        try:
+            generation.fork(verdict.slots, table, others)
         except Exception as error:
-            log.exception("internal error")
-            return Cause("internal-error", Exit.CRASH, message=names.describe(error))
-        finally:
-            self._resources.release()
+            failure = _cause_of(error)
+        now = time.monotonic()
+        self._add(self._children.forked(verdict.number, table, now))
+        if failure is not None:
+            self._add(self._children.failed(verdict.number, failure, now))
 
-    def run_here(self) -> Cause:
-        """`--dont-fork`: the first worker section runs in this very process; returns only if boot
-        failed.
-        """
-        from supervisor.master.single import Single
-
-        self._config = msgspec.structs.replace(self._config, workers=self._config.workers[:1])
-        self._signals.install()
-        self._resources.add("signals", self._signals.close)
-        try:
-            Single(self._boot(), 1).run_here(self._start_by, self._end_here)
-        except Stop as stop:
-            return _stopped(stop)
-        except SupervisorError as error:
-            return Cause("start-failure", error.exit_code, message=str(error))
-        finally:
-            self._resources.release()
-
-    def _end_here(self, cause: Cause) -> NoReturn:
-        self._resources.release()
-        leave(cause)
-
-    def _boot(self) -> Frame:
-        """Everything before the first generation, in the order of the contract."""
-        strangers = frozenset(process.own_children())
-        self._resources.add("service manager", self._notifier.close)
-        group = ProcessGroup(self._in_background)
-        self._resources.add("terminal", group.release)
-        process.become_subreaper()
-        config = self._config
-        self._notifier.status("starting", config.master.start_timeout + _MARGIN)
-        identity = privileges.wanted(config.master)
-        runtime = RuntimeDirectory(
-            runtime_directories(config.name, config.master.runtime_directory)[0]
+    @_perform.register
+    def _(self, verdict: verdicts.Announce) -> None:
+        generation = self._generations[verdict.number]
+        generation.publish()
+        generation.set_state(ServerState.RUNNING)
+        count = len(generation.slots)
+        log.info(
+            "server ready",  # waited for by tests and scripts
+            name=self._booted.config.name,
+            pid=os.getpid(),
+            children=count,
+            generation=generation.number,
+            after=time.monotonic() - self._begun,
         )
-        runtime.acquire(self._resources, None if identity is None else identity.uid)
-        if config.master.pid_file:
-            self._write_pid_file(config.master.pid_file)
-        self._obey()
-        listeners = self._open_listeners()
-        if identity is not None:
-            self._drop_privileges(identity, runtime, listeners)
-        self._start_by = time.monotonic() + config.master.start_timeout
-        loaded = self._load()
-        process.set_title(f"supervisor: {config.name} master")
-        self._obey()
-        return Frame(
-            config=config,
-            loaded=loaded,
-            listeners=listeners,
-            runtime=runtime,
-            resources=self._resources,
-            signals=self._signals,
-            group=group,
-            started_at=self._started_at,
-            private=self._private(runtime),
-            strangers=strangers,
-            notifier=self._notifier,
-            launcher=self._launcher,
-        )
+        self._booted.notifier.ready(f"running: {count} children")
+        if self._booted.launcher is not None:
+            self._booted.launcher.release()
 
-    def _private(self, runtime: RuntimeDirectory) -> tuple[int, ...]:
-        launcher = () if self._launcher is None else self._launcher.descriptors()
-        return (*self._notifier.descriptors(), *launcher, runtime.descriptor)
+    @_perform.register
+    def _(self, verdict: verdicts.Tell) -> None:
+        generation = self._generations[verdict.number]
+        log.info("generation stopping", generation=verdict.number, reason=verdict.reason)
+        for pid in generation.tell(self._slots_of(verdict.number)):
+            process.tell(pid, signal.SIGTERM)
 
-    def _drop_privileges(
-        self,
-        identity: Identity,
-        runtime: RuntimeDirectory,
-        listeners: dict[str, tuple[Listener, ...]],
-    ) -> None:
-        """Hand over what the new user has to write or remove, become it, and say what it cannot
-        remove.
+    @_perform.register
+    def _(self, verdict: verdicts.Dump) -> None:
+        for pid, slot in self._slots_of(verdict.number).items():
+            if slot in verdict.slots:
+                process.dump_and_die(pid)
+
+    @_perform.register
+    def _(self, verdict: verdicts.Kill) -> None:
+        for pid in verdict.pids:
+            found = self._children.of(pid)
+            if found is not None:
+                life, slot = found
+                self._generations[life.number].kill(slot, pid, verdict.reason)
+
+    @_perform.register
+    def _(self, verdict: verdicts.Bury) -> None:
+        crash = self._generations[verdict.number].bury(verdict)
+        if crash is not None:
+            self._crashes = crash
+            for generation in self._generations.values():
+                generation.remember(crash)
+        if self._children.cause is not None:
+            self._tell_progress()
+
+    @_perform.register
+    def _(self, verdict: verdicts.Discard) -> None:
+        generation = self._generations[verdict.number]
+        generation.log_last_statistics()
+        self._sweep(generation)
+        generation.destroy()
+        generation.release()
+        del self._generations[verdict.number]
+        log.info("generation gone", generation=verdict.number)
+        self._children.discarded(verdict.number)
+        if not self._generations:
+            shutdown.kill_strays(self._booted.strangers)
+
+    @_perform.register
+    def _(self, verdict: verdicts.Restart) -> None:
+        number, wait, cause = verdict
+        log.warning("server restarting", generation=number, wait=wait, reason=cause.reason)
+        self._newest().set_state(ServerState.STARTING)
+        self._booted.notifier.status(f"restarting: {cause.message or cause.reason}")
+
+    @_perform.register
+    def _(self, verdict: verdicts.Renew) -> None:
+        log.info("generation renewing", generation=verdict.number, reason=verdict.reason)
+
+    @_perform.register
+    def _(self, verdict: verdicts.RenewalFailed) -> None:
+        number, wait, cause = verdict
+        reason = cause.message or cause.reason
+        log.error("renewal failed", generation=number, again_in=wait, reason=reason)
+
+    @_perform.register
+    def _(self, verdict: verdicts.Linger) -> None:
+        seconds = self._booted.config.master.drain_delay
+        log.info("server lingering", reason=verdict.signum.name, seconds=seconds)
+        for generation in self._generations.values():
+            generation.linger()
+
+    @_perform.register
+    def _(self, verdict: verdicts.End) -> None:
+        """Step 1 and 2 of a shutdown: close the door, tell all."""
+        log.info("server stopping", reason=verdict.cause.reason)
+        shutdown.close_door(self._booted)
+        told: list[int] = []
+        for generation in self._generations.values():
+            generation.set_state(ServerState.STOPPING)
+            generation.close_door()
+            told += generation.tell(self._slots_of(generation.number))
+        self._tell_progress()
+        if told and self._booted.group.terminate(told, lossless=False):
+            self._signals.record(signal.SIGTERM)
+
+    # Help for those.
+
+    def _slots_of(self, number: int) -> dict[int, int]:
+        """Slot by pid."""
+        life = self._children.lives.get(number)
+        return {} if life is None else {pid: one.slot for pid, one in life.members.items()}
+
+    def _sweep(self, generation: Generation) -> None:
+        """Kill what the children of a generation left behind: as subreaper, all of it has become
+        ours. Where another lives, only what is older than that one's first fork is known to be of
+        this one.
         """
-        if os.geteuid() == 0:
-            try:
-                self._hand_over(identity, runtime, listeners)
-            except PermissionError as error:
-                raise privileges.refused(identity, error) from None
-        privileges.become(identity)
-        log.info("privileges dropped", user=identity.name or identity.uid)
-        paths = [str(runtime.path)] if runtime.made else []
-        paths += [self._config.master.pid_file] if self._config.master.pid_file else []
-        for listener in itertools.chain(*listeners.values()):
-            if listener.address.scheme == "unix" and not listener.inherited:
-                paths.append(listener.address.path)
-        for path in paths:
-            if not os.access(os.path.dirname(os.path.abspath(path)), os.W_OK):
-                log.warning(
-                    "path will stay: its directory is not the user's",
-                    path=path,
-                    user=identity.name or identity.uid,
-                )
+        others = [one for one in self._generations.values() if one is not generation]
+        living = {pid for life in self._children.lives.values() for pid in life.members}
+        helpers = {pid for one in self._generations.values() for pid in one.helpers}
+        younger = [one.first_fork for one in others if one.number > generation.number]
+        before = min((one for one in younger if one), default=None)
+        if others and before is None:
+            return
+        shutdown.kill_strays(self._booted.strangers | living | helpers, before)
 
-    def _hand_over(
-        self,
-        identity: Identity,
-        runtime: RuntimeDirectory,
-        listeners: dict[str, tuple[Listener, ...]],
-    ) -> None:
-        uid, gid = identity.uid, identity.gid
-        runtime.give_to(uid, gid)
-        entries.give_to(uid, gid)
-        if self._config.master.pid_file:
-            os.chown(self._config.master.pid_file, uid, gid, follow_symlinks=False)
-        for section in self._config.workers:
-            for listen, listener in zip(section.listen, listeners[section.name], strict=True):
-                if not listen.owner:
-                    listener.give_to(uid, gid)
+    def _tell_progress(self) -> None:
+        """While the server stops: let the service manager wait as long as our own deadlines
+        last.
+        """
+        left = sum(len(life.members) for life in self._children.lives.values())
+        until = min(self._children.next_deadline(), float(2**31))
+        within = max(0.0, until - time.monotonic()) if left else 0.0
+        within += self._booted.config.master.destroy_timeout + 2 * GRACE
+        self._booted.notifier.status(f"stopping: {left} children left", within)
 
-    def _write_pid_file(self, name: str) -> None:
-        path = self._resources.add_path(name)
-        try:
-            write_atomically(path, b"%d\n" % os.getpid())
-        except PermissionError as error:
-            raise NoPermission(f"master.pid_file: {path}: {error.strerror}") from None
-        except OSError as error:
-            problem = f"{self._config.file}: master.pid_file: {path}: {error.strerror}"
-            raise ConfigError([problem]) from None
-
-    def _obey(self) -> None:
-        """Between two steps of boot: raise Stop for a termination signal that has come."""
-        with self._signals.stop_raised():
-            pass
-
-    def _open_listeners(self) -> dict[str, tuple[Listener, ...]]:
-        config = self._config
-        wanted = {section.name: section.listen for section in config.workers}
-        adopted = adopt(take_inherited(os.environ), wanted)
-        opened: dict[str, tuple[Listener, ...]] = {}
-        for section in config.workers:
-            opened[section.name] = tuple(
-                adopted.get((section.name, index)) or self._open(listen, section.common.backlog)
-                for index, listen in enumerate(section.listen)
-            )
-            for listener in opened[section.name]:
-                listener.backlog = section.common.backlog
-                log.info("listening", worker=section.name, address=listener.address)
-        return opened
-
-    def _open(self, listen: Listen, backlog: int) -> Listener:
-        if listen.address.scheme == "unix":
-            self._resources.write_down(listen.address.path, "socket")
-        listener = open_listener(listen, backlog)
-        self._resources.add(str(listen.address), listener.release)
-        return listener
-
-    def _load(self) -> Loaded:
-        """Import user code; a termination signal and start_timeout end it."""
-        problems = Problems(self._config.file)
-        try:
-            with (
-                self._signals.deadline(self._config.master.start_timeout),
-                self._signals.stop_raised(),
-            ):
-                loaded = registry.load(self._config, problems)
-        except Stop as stop:
-            if stop.signum == signal.SIGALRM:
-                log.exception("import abandoned", reason="start-timeout")
-                raise StartError("user code not imported by start_timeout") from stop
-            raise
-        problems.raise_if_any()
-        return loaded
-
-    def _generations(self, frame: Frame) -> Cause:
-        """One generation after another, until one ends for good."""
-        number, back_off, crash, start_by = 1, BackOff(), None, self._start_by
-        while True:
-            generation = Generation(frame, number, crash)
-            cause = generation.run(start_by, self._ends)
-            if self._ends(cause, generation):
-                return cause
-            if generation.told is not None:
-                return Cause(generation.told.name, signum=generation.told)
-            back_off = back_off.after(generation.ready_for)
-            number, crash = number + 1, generation.last_crash
-            log.warning(
-                "server restarting", generation=number, wait=back_off.wait, reason=cause.reason
-            )
-            self._notifier.status(f"restarting: {cause.message or cause.reason}")
-            told = self._pause(back_off.wait)
-            if told is not None:
-                self._notifier.stopping(f"stopping: {told.reason}")
-                return told
-            self._notifier.status("starting again", self._config.master.start_timeout + _MARGIN)
-            start_by = time.monotonic() + self._config.master.start_timeout
-
-    def _ends(self, cause: Cause, generation: Generation) -> bool:
-        """True when no generation follows."""
-        if self._config.master.restart == "never" or cause.signum is not None:
-            return True
-        if cause.status == Exit.OK:
-            return True
-        return generation.number == 1 and generation.ready_at is None
-
-    def _pause(self, seconds: float) -> Cause | None:
-        """Wait between generations; a termination signal cuts it short."""
-        resume_at = time.monotonic() + seconds
-        while True:
-            number = self._signals.termination()
-            if number is not None:
-                return Cause(number.name, signum=number)
-            left = resume_at - time.monotonic()
-            if left <= 0:
-                return None
-            self._notifier.wait(self._signals, left)
-            process.reap_all()
+    def _leave_behind(self, raised: signal.Signals, frame: FrameType | None) -> NoReturn:
+        """User code has swallowed Stop, and does not end: go on without it, from inside the signal
+        handler, on top of its frame, which is never returned to.
+        """
+        log_abandoned(raised, frame)
+        for number, life in list(self._children.lives.items()):
+            if not life.is_made:
+                cause = Cause.by_signal(raised)
+                if raised is signal.SIGALRM:
+                    cause = Cause.start_failure("start_timeout passed, and Stop was swallowed")
+                self._add(self._children.failed(number, cause, time.monotonic()))
+        for number in self._generations.keys() - self._children.lives.keys():
+            self._discards.appendleft(verdicts.Discard(number))
+        self._boot.leave(self._run())
 
 
-def _stopped(stop: Stop) -> Cause:
-    return Cause(stop.signum.name, signum=stop.signum)
+def _policy(booted: Booted) -> Policy:
+    master = booted.config.master
+    every = master.renew.every
+
+    def age() -> float:
+        return every * random.uniform(1 - _JITTER, 1 + _JITTER) if every else float("inf")
+
+    return Policy(
+        restarts=master.restart == "on-crash",
+        start_timeout=master.start_timeout,
+        stop_timeout=master.stop_timeout,
+        crash_timeout=master.crash_timeout,
+        drain_delay=master.drain_delay,
+        is_exclusive=any(one.kind.exclusive for one in booted.loaded.modules),
+        renew_after=age,
+    )
 
 
-def leave(cause: Cause) -> NoReturn:
-    """Say why, and end this process as `cause` says: by the signal, or with its status."""
-    if cause.message and cause.status != Exit.OK:
-        entries.say_error(cause.message)
-    status = cause.reason if cause.signum is not None else int(cause.status)
-    log.info("server stopped", status=status)
-    process.run_exit_functions()
-    entries.flush()
-    descriptors.close_all_descriptors()
-    if cause.signum is not None:
-        process.die_of(cause.signum)
-    process.leave(cause.status)
+def _cause_of(error: BaseException) -> Cause:
+    cause = Cause.by_error(error)
+    if cause.reason == "internal-error":
+        log.error("internal error", exc=error)
+    return cause
+
+
+def serve(config: Config, launcher: Launcher | None = None) -> NoReturn:
+    """Boot, live, release everything, and end this process with the true status."""
+    boot = Boot(config, launcher)
+    boot.listen_to_signals()
+    try:
+        cause = Master(boot, boot.run()).run()
+    except BaseException as error:
+        cause = _cause_of(error)
+    boot.leave(cause)

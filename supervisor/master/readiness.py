@@ -34,7 +34,11 @@ class Readiness:
         It is asked only where somebody is watched, for this runs at each wake.
         """
         by_slot = pids() if self._watches else {}
-        told = [slot for slot, watch in self._watches.items() if watch.becomes_ready(by_slot[slot])]
+        told = [
+            slot
+            for slot, watch in self._watches.items()
+            if slot in by_slot and watch.becomes_ready(by_slot[slot])
+        ]
         return self._from_pipe() + told
 
     def _from_pipe(self) -> list[int]:
@@ -49,17 +53,17 @@ class Readiness:
             self._close_reader()
         return [number for (number,) in struct.iter_unpack("=I", data)]
 
-    def seal(self, forked: Collection[int]) -> None:
-        """After the last fork: what is the children's is closed here. `forked`: the slots that have
-        one.
+    def seal(self, wanted: Collection[int], forked: Collection[int], *, is_last: bool) -> None:
+        """After a fork of the slots `wanted`, of which those in `forked` have a child: what is the
+        children's is closed here; the pipe's writing end after the last.
         """
-        if self.writer >= 0:
-            os.close(self.writer)
-            self.writer = -1
-        for slot in self._watches.keys() - set(forked):
+        if is_last:
+            self._close_writer()
+        for slot in set(wanted) - set(forked):
             self.forget(slot)
-        for watch in self._watches.values():
-            watch.seal()
+        for slot in forked:
+            if slot in self._watches:
+                self._watches[slot].seal()
 
     def complete(self) -> None:
         """All are ready: nothing more comes through the pipe."""
@@ -83,8 +87,15 @@ class Readiness:
 
     def close(self) -> None:
         """Close all that is open."""
-        self.seal(())
+        self._close_writer()
         self._close_reader()
+        for slot in list(self._watches):
+            self.forget(slot)
+
+    def _close_writer(self) -> None:
+        if self.writer >= 0:
+            os.close(self.writer)
+            self.writer = -1
 
     def _close_reader(self) -> None:
         if self._reader >= 0:

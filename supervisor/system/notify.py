@@ -15,7 +15,6 @@ from collections.abc import MutableMapping
 from typing import Final
 
 from supervisor.log.entries import log
-from supervisor.system.signals import SignalRecorder
 
 _FIRST_INHERITED: Final = 3  # sd_listen_fds(3)
 _SEND_TIMEOUT: Final = 2.0  # s: a service manager that is stuck must not stop the master
@@ -75,15 +74,13 @@ class Notifier:
         extension = [f"EXTEND_TIMEOUT_USEC={math.ceil(within * 1e6)}"] if within > 0 else []
         self._tell(f"STATUS={status}", *extension)
 
-    def wait(self, signals: SignalRecorder, timeout: float | None, *descriptors: int) -> None:
-        """Wait as `SignalRecorder.wait` does; earlier only where the watchdog wants a sign of
-        life.
-        """
-        if self._interval < math.inf:
-            due = max(0.0, self._ping_at - time.monotonic())
-            timeout = due if timeout is None else min(timeout, due)
-        signals.wait(timeout, *descriptors)
-        now = time.monotonic()
+    @property
+    def due(self) -> float:
+        """When the watchdog wants the next sign of life (monotonic s), infinite for never."""
+        return self._ping_at
+
+    def ping(self, now: float) -> None:
+        """Give it, if it is due."""
         if now >= self._ping_at:
             self._ping_at = now + self._interval
             self._tell("WATCHDOG=1")

@@ -8,9 +8,10 @@ import atexit
 import contextlib
 import ctypes
 import functools
+import math
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, NoReturn, TypeVar
 
@@ -165,6 +166,24 @@ def reap_all() -> None:
     """Collect every process that has ended; for when none of them is a child any more."""
     for _ in reap():
         pass
+
+
+def reap_orphans(spared: Collection[int]) -> None:
+    """Collect every process that has ended, but for those in `spared`."""
+    for pid in set(own_children()) - set(spared):
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+
+
+def begun_at(pid: int) -> float:
+    """When a process was begun, s since the machine's boot (proc(5) stat, CLOCK_BOOTTIME; exact to
+    a clock tick). Infinite for one that is gone.
+    """
+    try:
+        facts = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return math.inf
+    return int(facts.rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
 
 
 def suspend() -> None:

@@ -53,6 +53,12 @@ class Resources:
         journal.unlink(missing_ok=True)
         journal.touch(exist_ok=False)
 
+    def branch(self) -> Resources:
+        """A stack of its own that writes into the same journal: for a generation beside another."""
+        branch = Resources()
+        branch._journal = self._journal
+        return branch
+
     def mark(self) -> int:
         """A place to release down to."""
         return len(self._releases)
@@ -83,6 +89,15 @@ def clear_journal(journal: Path) -> None:
                 log.warning("stale path removed", path=path)
                 with contextlib.suppress(PermissionError):
                     remove(path)
+
+
+def remove_tempdir(tempdir: Path) -> None:
+    """Remove a dead child's directory, and what it registered; or that of a whole generation."""
+    if not tempdir.parent.exists():
+        return
+    clear_journal(journal_of(tempdir))
+    remove(journal_of(tempdir))
+    remove(tempdir)
 
 
 def _rights_of_owner(journal: Path) -> contextlib.AbstractContextManager[None]:

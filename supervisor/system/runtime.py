@@ -140,7 +140,7 @@ class RuntimeDirectory:
         for path in (self.pid_file, self.scoreboard):
             remove(path)
             remove(path.with_name(f".{path.name}.new"))
-        for journal in self.temporary.glob("*.paths"):
+        for journal in self.temporary.glob("**/*.paths"):
             clear_journal(journal)
         remove(self.temporary)
 

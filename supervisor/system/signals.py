@@ -14,7 +14,8 @@ import itertools
 import os
 import select
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from types import FrameType
 from typing import Any, Final, NamedTuple
 
 from supervisor.errors import Stop
@@ -49,6 +50,8 @@ class Description(NamedTuple):
     master: str
     child: str
 
+
+_PATIENCE: Final = 0.5  # s that user code may take to end after Stop was raised in it
 
 _A = Action
 
@@ -97,11 +100,14 @@ _ACTIONS: Final = {row.signum: row.master for row in TABLE}
 _TERMINATIONS: Final = frozenset(TERMINATIONS)
 
 
-_URGENCY: Final = {row.signum: place for place, row in enumerate(TABLE)}
+# One termination is as urgent as another: the first that came decides how the server ends.
+_URGENCY: Final = {
+    row.signum: -1 if row.master is Action.STOP else place for place, row in enumerate(TABLE)
+}
 
 
-def in_order(pending: set[signal.Signals]) -> list[signal.Signals]:
-    """Return the signals of `pending`, most urgent first."""
+def in_order(pending: Iterable[signal.Signals]) -> list[signal.Signals]:
+    """Return the signals of `pending`, most urgent first; terminations as they came."""
     return sorted(pending, key=lambda number: _URGENCY.get(number, len(_URGENCY)))
 
 
@@ -123,9 +129,12 @@ class SignalRecorder:
     """
 
     def __init__(self) -> None:
-        self._pending: set[signal.Signals] = set()
+        self._pending: dict[signal.Signals, None] = {}  # in the order of their coming
         self._raises: frozenset[signal.Signals] = frozenset()
+        self._raised: signal.Signals | None = None  # Stop was raised by it, inside user code
         self._direct: Direct = {}
+        # Called inside the handler, for user code that does not end; it should not come back.
+        self.on_deaf: Callable[[signal.Signals, FrameType | None], object] | None = None
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def fileno(self) -> int:
@@ -150,7 +159,7 @@ class SignalRecorder:
         os.close(self._writer)
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._pending.clear()
-        self._direct = direct
+        self._direct, self.on_deaf = direct, None
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         for row in TABLE:
             # What is recorded by both keeps its handler: each change costs a page of private
@@ -159,12 +168,14 @@ class SignalRecorder:
                 self._dispose(row.signum, row.child)
 
     def _dispose(self, signum: signal.Signals, action: Action) -> None:
+        signal.signal(signum, self._disposition(action))
+
+    def _disposition(self, action: Action) -> Any:
         if action is Action.IGNORE:
-            signal.signal(signum, signal.SIG_IGN)
-        elif action in (Action.DEFAULT, Action.DUMP):
-            signal.signal(signum, signal.SIG_DFL)
-        else:
-            signal.signal(signum, self._record)
+            return signal.SIG_IGN
+        if action in (Action.DEFAULT, Action.DUMP):
+            return signal.SIG_DFL
+        return self._record
 
     def watch(self, *signums: signal.Signals) -> None:
         """Record `signums` and nothing else: for a program at a terminal."""
@@ -172,30 +183,43 @@ class SignalRecorder:
         for number in signums:
             signal.signal(number, self._record)
 
-    def _record(self, signum: int, _frame: Any) -> None:
+    def _record(self, signum: int, frame: FrameType | None) -> None:
         number = signal.Signals(signum)
         if number is not signal.SIGALRM:
-            self._pending.add(number)
+            self._pending[number] = None
         action = _ACTIONS.get(number)
         if action in self._direct:
             self._direct[action](number)
         if number in self._raises:
+            self._raise(number, frame)
+
+    def _raise(self, number: signal.Signals, frame: FrameType | None) -> None:
+        """Raise Stop in the user code that runs. Once: code that swallowed it is left where it is,
+        half a second later.
+        """
+        if self._raised is None:
+            self._raised = number
+            if self.on_deaf is not None:
+                signal.setitimer(signal.ITIMER_REAL, _PATIENCE)
             raise Stop(number)
+        if number is signal.SIGALRM and self.on_deaf is not None:
+            self._raises, raised, self._raised = frozenset(), self._raised, None
+            self.on_deaf(raised, frame)
 
     def take(self) -> list[signal.Signals]:
         """Return and forget what is pending, most urgent first."""
         # A handler between the two stores adds to a set that is still read below, or to the new
         # one.
-        taken, self._pending = self._pending, set()
+        taken, self._pending = self._pending, {}
         return in_order(taken)
 
     def record(self, signum: signal.Signals) -> None:
         """Count a signal that was consumed by other means (sigtimedwait) as pending."""
-        self._pending.add(signum)
+        self._pending[signum] = None
 
     def termination(self) -> signal.Signals | None:
         """The pending signal that ends the server, left pending; None if there is none."""
-        return next((number for number in TERMINATIONS if number in self._pending), None)
+        return next((number for number in self._pending if number in _TERMINATIONS), None)
 
     def clear(self) -> None:
         """Empty the descriptor; the pending set stays."""
@@ -216,16 +240,22 @@ class SignalRecorder:
 
     @contextlib.contextmanager
     def stop_raised(self) -> Iterator[None]:
-        """Inside, a termination signal raises Stop, also one that is pending already."""
-        with self._raising(self._raises | _TERMINATIONS):
-            number = self.termination()
-            if number is not None:
-                raise Stop(number)
+        """Inside, a termination signal raises Stop, also one that is pending already, or that the
+        code inside has swallowed.
+        """
+        with self._raising(self._raises | _TERMINATIONS | {signal.SIGALRM}):
+            self._obey()
             yield
+            self._obey()
+
+    def _obey(self) -> None:
+        number = self.termination()
+        if number is not None:
+            raise Stop(number)
 
     @contextlib.contextmanager
     def deadline(self, seconds: float) -> Iterator[None]:
-        """Inside, Stop(SIGALRM) is raised after `seconds`.
+        """Inside, Stop(SIGALRM) is raised after `seconds`, also where the code inside swallowed it.
 
         What cannot be interrupted (C code) makes the process dump all tracebacks to stderr and
         die a second later.
@@ -233,13 +263,15 @@ class SignalRecorder:
         """
         mask = block_all()  # the new thread must not take a signal that is to interrupt this one
         try:
-            faulthandler.dump_traceback_later(max(seconds, 0.0) + 1.0, file=2, exit=True)
+            faulthandler.dump_traceback_later(max(seconds, 0.0) + _PATIENCE * 2, file=2, exit=True)
         finally:
             set_mask(mask)
         try:
             with self._raising(self._raises | {signal.SIGALRM}):
                 signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-3))
                 yield
+                if self._raised is signal.SIGALRM:
+                    raise Stop(signal.SIGALRM)
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             faulthandler.cancel_dump_traceback_later()
@@ -251,6 +283,25 @@ class SignalRecorder:
             yield
         finally:
             self._raises = before
+            if not before:
+                self._raised = None
+
+    def keep_ears(self) -> list[str]:
+        """Put back what user code has changed of handlers, mask and wakeup descriptor; return what
+        that was. Main thread, outside `direct`.
+        """
+        changed = []
+        if signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False) != self._writer:
+            changed.append("wakeup descriptor")
+        for row in TABLE:
+            if signal.getsignal(row.signum) != self._disposition(row.master):
+                changed.append(f"handler of {row.signum.name}")
+                self._dispose(row.signum, row.master)
+        blocked = {row.signum for row in TABLE} & signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        if blocked:
+            changed += [f"{number.name} blocked" for number in sorted(blocked)]
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
+        return changed
 
     def close(self) -> None:
         """Give the wakeup descriptor back. Handlers stay, so that a late signal is recorded, not

@@ -55,24 +55,35 @@ def test_a_generation_begins_with_what_workers_declared(shared):
     """Names from preload last; those of the last generation's modules are forgotten."""
     server(shared, "web").counter("served")
     server(shared, "web").lock("all")
-    shared.keep_declared()
-    shared.begin_generation()
-    server(shared).counter("hits")
-    server(shared).lock("all")
-    server(shared).restore({"cache.hits": 5})
-    shared.begin_generation()
-    assert list(shared.counters) == ["web.served"]
-    assert list(shared.locks) == ["web.all"]
-    assert shared.initial == {}
+    first = shared.for_generation()
+    server(first).counter("hits")
+    server(first).lock("all")
+    server(first).restore({"cache.hits": 5})
+    second = shared.for_generation()
+    first.close()
+    assert list(second.counters) == ["web.served"]
+    assert list(second.locks) == ["web.all"]
+    assert second.initial == {}
+
+
+def test_each_generation_writes_its_own_numbers(shared):
+    """While the next one serves, `destroy` of the old still reads and writes its own."""
+    first, second = shared.for_generation(), shared.for_generation()
+    counters = [server(one).counter("hits") for one in (first, second)]
+    rows = [memoryview(bytearray(layout.STRIDE * 8)).cast("Q") for _ in range(2)]
+    for one, row in zip((first, second), rows, strict=True):
+        one.stand_at(row, 0)
+    counters[0].add(2)
+    counters[1].add(3)
+    assert [row[first.counters["cache.hits"]] for row in rows] == [2, 3]
 
 
 def test_locks_are_free_in_a_new_generation(shared):
     """Whoever held a lock when the last generation ended holds it no more."""
     lock = server(shared, "web").lock("all")
-    shared.keep_declared()
-    shared.begin_generation()
+    shared.for_generation()
     assert lock.acquire(timeout=0)
-    shared.begin_generation()
+    shared.for_generation()
     assert lock.acquire(timeout=0)
     assert not lock.acquire(timeout=0)
 

@@ -1,0 +1,214 @@
+"""Boot: everything before the first generation, in the order of the contract. What fails at any
+step undoes the steps before it, in reverse.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import time
+from functools import partial
+from types import FrameType
+from typing import Final, NoReturn
+
+from supervisor.child import registry
+from supervisor.child.registry import Loaded
+from supervisor.config.address import Listen
+from supervisor.config.decode import Problems
+from supervisor.config.schema import Config
+from supervisor.errors import ConfigError, NoPermission, StartError, Stop
+from supervisor.log import entries
+from supervisor.log.entries import log
+from supervisor.master.booted import Booted
+from supervisor.master.cause import Cause
+from supervisor.master.daemon import Launcher
+from supervisor.master.modules import keep_ears, log_abandoned
+from supervisor.master.shutdown import leave
+from supervisor.system import privileges, process, signals
+from supervisor.system.adoption import adopt
+from supervisor.system.clock import wall_clock
+from supervisor.system.listeners import Listener, open_listener
+from supervisor.system.notify import Notifier, take_inherited
+from supervisor.system.privileges import Identity
+from supervisor.system.resources import Resources, write_atomically
+from supervisor.system.runtime import RuntimeDirectory, runtime_directories
+from supervisor.system.signals import SignalRecorder
+from supervisor.system.terminal import ProcessGroup
+
+MARGIN: Final = 5.0  # s that a start may take beside user code
+
+_Listeners = dict[str, tuple[Listener, ...]]
+
+
+class Boot:
+    """The steps, and what they have acquired. `signals` records from the first step on."""
+
+    def __init__(self, config: Config, launcher: Launcher | None = None) -> None:
+        self.config = config
+        self.resources = Resources()
+        self.signals = SignalRecorder()
+        self.notifier = Notifier(os.environ)
+        self._launcher = launcher
+        # How a shell without job control marks what it started with `&`: the terminal is not ours.
+        self._in_background = signals.is_ignored(signal.SIGINT)
+        self._started_at = wall_clock()
+
+    def listen_to_signals(self) -> None:
+        """Be deaf no more, also to what our parent blocked, or the fork of a daemon."""
+        self.signals.install()
+        self.signals.on_deaf = self._leave_behind
+        signals.unblock_all()
+        self.resources.add("signals", self.signals.close)
+
+    def leave(self, cause: Cause) -> NoReturn:
+        """Give everything back, and end this process."""
+        self.resources.release()
+        leave(cause)
+
+    def run(self) -> Booted:
+        """Take every step. Raises SupervisorError, and Stop when told to stop."""
+        config, strangers = self.config, frozenset(process.own_children())
+        self.resources.add("service manager", self.notifier.close)
+        group = ProcessGroup(self._in_background)
+        self.resources.add("terminal", group.release)
+        process.become_subreaper()
+        self.notifier.status("starting", config.master.start_timeout + MARGIN)
+        identity = privileges.wanted(config.master)
+        runtime = self._own_runtime_directory(identity)
+        if config.master.pid_file:
+            self._write_pid_file(config.master.pid_file)
+        self._obey()
+        listeners = self._open_listeners()
+        if identity is not None:
+            self._drop_privileges(identity, runtime, listeners)
+        start_by = time.monotonic() + config.master.start_timeout
+        loaded = self._load()
+        process.set_title(f"supervisor: {config.name} master")
+        self._obey()
+        return Booted(
+            config=config,
+            loaded=loaded,
+            listeners=listeners,
+            runtime=runtime,
+            resources=self.resources,
+            signals=self.signals,
+            group=group,
+            started_at=self._started_at,
+            start_by=start_by,
+            private=self._private(runtime),
+            strangers=strangers,
+            notifier=self.notifier,
+            launcher=self._launcher,
+        )
+
+    def _leave_behind(self, raised: signal.Signals, frame: FrameType | None) -> NoReturn:
+        """User code has swallowed Stop, and does not end: leave from inside the handler."""
+        log_abandoned(raised, frame)
+        is_deadline = raised is signal.SIGALRM
+        message = "user code not imported by start_timeout, and Stop was swallowed"
+        self.leave(Cause.start_failure(message) if is_deadline else Cause.by_signal(raised))
+
+    def _own_runtime_directory(self, identity: Identity | None) -> RuntimeDirectory:
+        config = self.config
+        places = runtime_directories(config.name, config.master.runtime_directory)
+        runtime = RuntimeDirectory(places[0])
+        runtime.acquire(self.resources, None if identity is None else identity.uid)
+        return runtime
+
+    def _private(self, runtime: RuntimeDirectory) -> tuple[int, ...]:
+        launcher = () if self._launcher is None else self._launcher.descriptors()
+        return (*self.notifier.descriptors(), *launcher, runtime.descriptor)
+
+    def _drop_privileges(
+        self, identity: Identity, runtime: RuntimeDirectory, listeners: _Listeners
+    ) -> None:
+        """Hand over what the new user has to write or remove, become it, and say what it cannot
+        remove.
+        """
+        if os.geteuid() == 0:
+            try:
+                self._hand_over(identity, runtime, listeners)
+            except PermissionError as error:
+                raise privileges.refused(identity, error) from None
+        privileges.become(identity)
+        log.info("privileges dropped", user=identity.name or identity.uid)
+        paths = [str(runtime.path)] if runtime.made else []
+        paths += [self.config.master.pid_file] if self.config.master.pid_file else []
+        for listener in itertools.chain(*listeners.values()):
+            if listener.address.scheme == "unix" and not listener.inherited:
+                paths.append(listener.address.path)
+        for path in paths:
+            if not os.access(os.path.dirname(os.path.abspath(path)), os.W_OK):
+                user = identity.name or identity.uid
+                log.warning("path will stay: its directory is not the user's", path=path, user=user)
+
+    def _hand_over(
+        self, identity: Identity, runtime: RuntimeDirectory, listeners: _Listeners
+    ) -> None:
+        uid, gid = identity.uid, identity.gid
+        runtime.give_to(uid, gid)
+        entries.give_to(uid, gid)
+        if self.config.master.pid_file:
+            os.chown(self.config.master.pid_file, uid, gid, follow_symlinks=False)
+        for section in self.config.workers:
+            for listen, listener in zip(section.listen, listeners[section.name], strict=True):
+                if not listen.owner:
+                    listener.give_to(uid, gid)
+
+    def _write_pid_file(self, name: str) -> None:
+        path = self.resources.add_path(name)
+        try:
+            write_atomically(path, b"%d\n" % os.getpid())
+        except PermissionError as error:
+            raise NoPermission(f"master.pid_file: {path}: {error.strerror}") from None
+        except OSError as error:
+            problem = f"{self.config.file}: master.pid_file: {path}: {error.strerror}"
+            raise ConfigError([problem]) from None
+
+    def _obey(self) -> None:
+        """Between two steps: raise Stop for a termination signal that has come."""
+        with self.signals.stop_raised():
+            pass
+
+    def _open_listeners(self) -> _Listeners:
+        config = self.config
+        wanted = {section.name: section.listen for section in config.workers}
+        adopted = adopt(take_inherited(os.environ), wanted)
+        opened: _Listeners = {}
+        for section in config.workers:
+            opened[section.name] = tuple(
+                adopted.get((section.name, index)) or self._open(listen, section.common.backlog)
+                for index, listen in enumerate(section.listen)
+            )
+            for listener in opened[section.name]:
+                listener.backlog = section.common.backlog
+                log.info("listening", worker=section.name, address=listener.address)
+        return opened
+
+    def _open(self, listen: Listen, backlog: int) -> Listener:
+        if listen.address.scheme == "unix":
+            self.resources.write_down(listen.address.path, "socket")
+        listener = open_listener(listen, backlog)
+        self.resources.add(str(listen.address), listener.release)
+        return listener
+
+    def _load(self) -> Loaded:
+        """Import user code; a termination signal and start_timeout end it."""
+        problems = Problems(self.config.file)
+        after = partial(keep_ears, self.signals)
+        try:
+            with (
+                self.signals.deadline(self.config.master.start_timeout),
+                self.signals.stop_raised(),
+            ):
+                loaded = registry.load(self.config, problems, after)
+        except Stop as stop:
+            if stop.signum == signal.SIGALRM:
+                log.exception("import abandoned", reason="start-timeout")
+                raise StartError("user code not imported by start_timeout") from stop
+            raise
+        finally:
+            after("user code")
+        problems.raise_if_any()
+        return loaded

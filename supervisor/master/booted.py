@@ -1,0 +1,86 @@
+"""What boot hands to the loop, and what all generations share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from supervisor.child.registry import Loaded, LoadedSection
+from supervisor.child.shared import Shared
+from supervisor.child.worker import Worker
+from supervisor.config.schema import Config
+from supervisor.master.daemon import Launcher
+from supervisor.system.listeners import Listener
+from supervisor.system.notify import Notifier
+from supervisor.system.resources import Resources
+from supervisor.system.runtime import RuntimeDirectory
+from supervisor.system.signals import SignalRecorder
+from supervisor.system.terminal import ProcessGroup
+
+
+class Booted(NamedTuple):
+    """Made once, before the first generation."""
+
+    config: Config
+    loaded: Loaded
+    listeners: dict[str, tuple[Listener, ...]]  # by section
+    runtime: RuntimeDirectory
+    resources: Resources
+    signals: SignalRecorder
+    group: ProcessGroup
+    started_at: int  # ns since 1970
+    start_by: float  # monotonic s: the first generation must be ready
+    private: tuple[int, ...]  # descriptors that no child may keep
+    strangers: frozenset[int]  # children of this process before it was ours
+    notifier: Notifier
+    launcher: Launcher | None  # who waits for readiness, under --daemon
+
+    def describe(self, shared: Shared) -> dict[str, Any]:
+        """What the words of a generation's scoreboard mean, for readers."""
+        return {
+            "name": self.config.name,
+            "workers": [
+                {
+                    "name": loaded.section.name,
+                    "type": loaded.section.common.type,
+                    "children": loaded.children,
+                    "backlog": loaded.section.common.backlog,
+                    "listen": [str(one.address) for one in self.listeners[loaded.section.name]],
+                }
+                for loaded in self.loaded.sections
+            ],
+            "counters": shared.counters,
+            "locks": list(shared.locks),
+        }
+
+
+class Slot(NamedTuple):
+    """What the master decides about a child before its fork."""
+
+    number: int
+    rank: int  # in its section
+    section: str
+    type: str
+    worker: Worker
+    request_timeout: float  # s, 0 = none
+
+    @property
+    def is_exclusive(self) -> bool:
+        """True where two of it must never live at the same time."""
+        return self.worker.exclusive
+
+
+def slots_of(sections: Iterable[LoadedSection]) -> tuple[Slot, ...]:
+    """All slots, in the order of the file."""
+    places = [(section, rank) for section in sections for rank in range(section.children)]
+    return tuple(
+        Slot(
+            number,
+            rank,
+            loaded.section.name,
+            loaded.section.common.type,
+            loaded.worker,
+            loaded.section.common.request_timeout,
+        )
+        for number, (loaded, rank) in enumerate(places)
+    )

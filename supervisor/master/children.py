@@ -1,0 +1,387 @@
+"""Which child of which generation is what, and what must be done about it: facts in, verdicts out.
+
+Pure: it knows no process, no file and no clock (`now` is monotonic seconds). The master tells it
+each fact as it comes, and performs the verdicts that are returned, in their order.
+
+A generation goes one way: it is begun (the master makes it), forked, ready, told to stop, gone.
+At most one is on its way to be ready; the newest that is ready is the one that serves; those that
+were told drain beside it.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Final, NamedTuple
+
+from supervisor.errors import Exit
+from supervisor.master.cause import Cause
+from supervisor.master.standing import Member, Standing
+from supervisor.master.verdicts import (
+    Announce,
+    Begin,
+    Bury,
+    Death,
+    Discard,
+    Dump,
+    End,
+    Ended,
+    Fork,
+    Kill,
+    Linger,
+    Renew,
+    RenewalFailed,
+    Restart,
+    Tell,
+    Verdict,
+)
+
+GRACE: Final = 1.0  # s that a late child has to write down where it hangs
+_DRAINING: Final = 2  # generations that may drain at a time
+_SHARE: Final = 10.0  # a restart may use a tenth of the time
+_LONGEST_PAUSE: Final = 1.0  # s, after a generation that was ready
+_FIRST_PAUSE: Final = 0.1  # s, after one that never was; doubling
+_LONGEST_FAILURE: Final = 30.0  # s
+_ORDERS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGPWR)
+
+
+class Policy(NamedTuple):
+    """What the configuration says of it; in seconds. `renew_after` gives the age at which a
+    generation is renewed, with its jitter; infinite where age does not matter.
+    """
+
+    restarts: bool
+    start_timeout: float
+    stop_timeout: float
+    crash_timeout: float
+    drain_delay: float
+    is_exclusive: bool  # a module that cannot stand two of itself
+    renew_after: Callable[[], float]
+
+
+class Children:
+    """The table. `lives` has the living generations by number, oldest first."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.lives: dict[int, Standing] = {}
+        self.cause: Cause | None = None  # why the server ends
+        self.told: signal.Signals | None = None  # drain_delay runs since that signal
+        self._policy = policy
+        self._number = 0
+        self._orders = 0
+        self._failures = 0  # in a row
+        self._begin_at: float | None = None
+        self._linger_until: float | None = None
+        self._renew_at: float | None = None
+        self._discarding: set[int] = set()  # gone, and their modules not destroyed yet
+
+    # Questions.
+
+    @property
+    def is_over(self) -> bool:
+        """True when the server ends and nobody is left."""
+        return self.cause is not None and not self.lives
+
+    @property
+    def serving(self) -> Standing | None:
+        """The generation that was ready and was not told to stop."""
+        return next((one for one in self._untold() if one.ready_at is not None), None)
+
+    @property
+    def coming(self) -> Standing | None:
+        """The generation that is not ready yet."""
+        return next((one for one in self._untold() if one.ready_at is None), None)
+
+    def draining(self) -> list[Standing]:
+        """Those that were told and still live, oldest first."""
+        return [one for one in self.lives.values() if one.is_told]
+
+    def of(self, pid: int) -> tuple[Standing, int] | None:
+        """The generation and the slot of a living child."""
+        for life in self.lives.values():
+            if pid in life.members:
+                return life, life.members[pid].slot
+        return None
+
+    def next_deadline(self) -> float:
+        """When `tick` has something to do, if no other fact comes before; infinite for never."""
+        instants = [self._begin_at, self._linger_until, self._renew_at]
+        if self._begin_at is not None and not self._may_begin():
+            instants[0] = None
+        for life in self.lives.values():
+            instants += [member.kill_at for member in life.members.values()]
+            if life.waiting and not life.is_told:
+                instants.append(life.give_up_at or life.start_by)
+        return min((one for one in instants if one is not None), default=float("inf"))
+
+    def _untold(self) -> list[Standing]:
+        return [one for one in self.lives.values() if not one.is_told]
+
+    # Facts.
+
+    def begin(self, now: float, start_by: float | None = None) -> list[Verdict]:
+        """A generation shall be made now. `start_by`: its deadline, if that is not start_timeout
+        from now.
+        """
+        self._begin_at = self._renew_at = None
+        self._number += 1
+        start_by = now + self._policy.start_timeout if start_by is None else start_by
+        self.lives[self._number] = Standing(self._number, now, start_by)
+        return [Begin(self._number)]
+
+    def made(
+        self, number: int, slots: Collection[int], exclusive: Iterable[int], now: float
+    ) -> list[Verdict]:
+        """Generation `number` stands, with these slots, and can be forked: all that need not wait
+        for predecessors.
+        """
+        life = self.lives[number]
+        life.slots, life.exclusive = frozenset(slots), frozenset(exclusive)
+        life.is_made, life.begun = True, now
+        is_held = any(one.occupies() for one in self.lives.values())
+        life.held = life.exclusive if is_held else frozenset()
+        if life.slots == life.held:
+            return self._relieve(life, now)
+        return [Fork(number, life.slots - life.held)]
+
+    def forked(self, number: int, pids: Mapping[int, int], now: float) -> list[Verdict]:
+        """These slots, by pid, are forked. One that was to be told meanwhile is told now."""
+        life = self.lives[number]
+        life.members |= {pid: Member(slot) for pid, slot in pids.items()}
+        life.waiting |= set(pids.values())
+        if life.held & set(pids.values()):
+            life.held = frozenset()
+            life.start_by = now + self._policy.start_timeout
+        return []
+
+    def failed(self, number: int, cause: Cause, now: float) -> list[Verdict]:
+        """Generation `number` could not be made or forked. Where a signal was the reason, that is
+        still to be told to `signalled`.
+        """
+        life = self.lives[number]
+        if cause.signum is not None:
+            return self._tell(life, cause.reason, now, after_crash=True)
+        return self._fail(life, cause, now)
+
+    def discarded(self, number: int) -> None:
+        """The modules of a generation that is gone are destroyed."""
+        self._discarding.discard(number)
+
+    def ready(self, number: int, slot: int, now: float) -> list[Verdict]:
+        """A child has reported that it is ready."""
+        life = self.lives.get(number)
+        if life is None:
+            return []
+        life.waiting.discard(slot)
+        if life.is_told or life.ready_at is not None or not life.is_complete:
+            return []
+        life.ready_at = now
+        self._failures = 0
+        self._renew_at = now + self._policy.renew_after()
+        return [Announce(number), *self._relieve(life, now)]
+
+    def died(self, pid: int, end: Ended, now: float) -> list[Verdict]:
+        """A child was reaped."""
+        found = self.of(pid)
+        if found is None:
+            return []
+        life, slot = found
+        member = life.members.pop(pid)
+        life.waiting.discard(slot)
+        meaning = self._meaning(member, end)
+        verdicts: list[Verdict] = [Bury(life.number, slot, pid, meaning)]
+        if meaning is Death.FINISHED:
+            life.finished += 1
+            if life.finished == len(life.slots) and not life.is_told:
+                verdicts += self.end(Cause("finished"), now)
+        elif meaning is Death.CAUSE:
+            verdicts += self._lost(life, Cause("child-died", Exit.CRASH, message=end.message), now)
+        return verdicts + self._after_a_death(life, now)
+
+    def signalled(self, signum: signal.Signals, now: float) -> list[Verdict]:
+        """A termination signal has come."""
+        if self.cause is not None:
+            return self._ordered_again(signum)
+        if self.told is not None:
+            return self.end(Cause.by_signal(self.told), now)
+        if self._policy.drain_delay and self.serving is not None:
+            self.told, self._linger_until = signum, now + self._policy.drain_delay
+            return [Linger(signum)]
+        self._orders = int(signum in _ORDERS)
+        return self.end(Cause.by_signal(signum), now)
+
+    def wants_renewal(self, number: int, reason: str, now: float) -> list[Verdict]:
+        """A child of a generation says that it has grown old."""
+        serving = self.serving
+        if serving is None or serving.number != number or self._is_busy():
+            return []
+        return [Renew(number, reason), *self.begin(now)]
+
+    def end(self, cause: Cause, now: float) -> list[Verdict]:
+        """The server ends, for good."""
+        if self.cause is not None:
+            return []
+        self.cause = cause
+        self._begin_at = self._linger_until = self._renew_at = None
+        if self._orders == 0 and cause.signum in _ORDERS:
+            self._orders = 1
+        timeout = self._policy.stop_timeout
+        if cause.signum is None and cause.status is not Exit.OK:
+            timeout = min(timeout, self._policy.crash_timeout)
+        for life in self.lives.values():
+            life.is_told = True
+            for member in life.members.values():
+                member.is_told = True
+                member.kill_at = min(member.kill_at or now + timeout, now + timeout)
+        return [End(cause), *self._gone()]
+
+    def tick(self, now: float) -> list[Verdict]:
+        """Time has passed."""
+        verdicts: list[Verdict] = []
+        if self._linger_until is not None and now >= self._linger_until and self.told is not None:
+            verdicts += self.end(Cause.by_signal(self.told), now)
+        if self._begin_at is not None and now >= self._begin_at and self._may_begin():
+            verdicts += self.begin(now)
+        if self._renew_at is not None and now >= self._renew_at:
+            verdicts += self._renewed_by_age(now)
+        for life in list(self.lives.values()):
+            verdicts += self._late(life, now)
+        return verdicts + self._overdue(now) + self._gone()
+
+    # What follows from them.
+
+    def _meaning(self, member: Member, end: Ended) -> Death:
+        if end.finished and end.exit_code == 0:
+            return Death.FINISHED
+        if self.cause is not None or member.is_told:
+            return Death.CONSEQUENCE
+        # The terminal's Ctrl-C reaches the children as well, at once.
+        if self.told is signal.SIGINT and end.exit_code == 0:
+            return Death.CONSEQUENCE
+        return Death.CAUSE
+
+    def _after_a_death(self, life: Standing, now: float) -> list[Verdict]:
+        verdicts: list[Verdict] = []
+        if self.told is signal.SIGINT and self.cause is None and not life.members:
+            verdicts += self.end(Cause.by_signal(self.told), now)
+        return verdicts + self._unheld(now) + self._gone()
+
+    def _lost(self, life: Standing, cause: Cause, now: float) -> list[Verdict]:
+        """A generation has lost a child that it needs."""
+        if life.ready_at is None:
+            return self._fail(life, cause, now)
+        return self._crash(life, life.ready_at, cause, now)
+
+    def _crash(self, life: Standing, ready_at: float, cause: Cause, now: float) -> list[Verdict]:
+        """It was the generation that served, since `ready_at`."""
+        if not self._policy.restarts or self.told is not None:
+            return self.end(cause, now)
+        verdicts = self._tell(life, cause.reason, now, after_crash=True)
+        if self.coming is None:
+            wait = _SHARE * (ready_at - life.begun) - (now - ready_at)
+            verdicts += self._follow(min(max(0.0, wait), _LONGEST_PAUSE), cause, now)
+        return verdicts
+
+    def _fail(self, life: Standing, cause: Cause, now: float) -> list[Verdict]:
+        """It has ended before it was ready. The first generation ends the server."""
+        if self.told is not None or life.number == 1:
+            return self.end(cause.before_ready() if cause.status is Exit.CRASH else cause, now)
+        verdicts = self._tell(life, "start-failure", now, after_crash=True)
+        wait = min(_FIRST_PAUSE * 2.0 ** min(self._failures, 16), _LONGEST_FAILURE)
+        self._failures += 1
+        if self.serving is not None:
+            self._renew_at = now + wait
+            return [*verdicts, RenewalFailed(life.number, wait, cause)]
+        return verdicts + self._follow(wait, cause.before_ready(), now)
+
+    def _follow(self, wait: float, cause: Cause, now: float) -> list[Verdict]:
+        self._begin_at = now + wait
+        verdicts: list[Verdict] = [Restart(self._number + 1, wait, cause)]
+        return verdicts + (self.begin(now) if wait == 0.0 and self._may_begin() else [])
+
+    def _may_begin(self) -> bool:
+        """An exclusive module holds the next generation back until all others are gone."""
+        return not (self._policy.is_exclusive and (self.lives or self._discarding))
+
+    def _relieve(self, successor: Standing, now: float) -> list[Verdict]:
+        """All of `successor` that need not wait is ready: those before it are told to stop."""
+        verdicts: list[Verdict] = []
+        for life in self._untold():
+            if life is not successor:
+                verdicts += self._tell(life, "renewal", now, after_crash=False)
+        return verdicts + self._unheld(now)
+
+    def _tell(self, life: Standing, reason: str, now: float, *, after_crash: bool) -> list[Verdict]:
+        """Tell all of a generation. Exclusive children have less time after a crash: others wait
+        for their end.
+        """
+        life.is_told = True
+        life.waiting.clear()
+        policy = self._policy
+        for member in life.members.values():
+            in_the_way = policy.is_exclusive or member.slot in life.exclusive
+            timeout = policy.crash_timeout if after_crash and in_the_way else policy.stop_timeout
+            member.is_told = True
+            member.kill_at = now + min(timeout, policy.stop_timeout)
+        verdicts: list[Verdict] = [Tell(life.number, tuple(life.members), reason)]
+        draining = [one for one in self.draining() if one.members]
+        if len(draining) > _DRAINING:
+            verdicts += self._kill(draining[0], "too-many-generations")
+        return verdicts + self._gone()
+
+    def _kill(self, life: Standing, reason: str) -> list[Verdict]:
+        for member in life.members.values():
+            member.kill_at = None
+        return [Kill(tuple(life.members), reason)] if life.members else []
+
+    def _unheld(self, now: float) -> list[Verdict]:
+        """Exclusive children that need no longer wait for their predecessors."""
+        for life in self._untold():
+            older = [one for one in self.lives.values() if one.number < life.number]
+            if life.held and not any(one.occupies() for one in older):
+                return [Fork(life.number, life.held)]
+        return []
+
+    def _ordered_again(self, signum: signal.Signals) -> list[Verdict]:
+        """A second TERM or INT while the server stops: kill what is left, now."""
+        self._orders += signum in (signal.SIGTERM, signal.SIGINT)
+        if self._orders < 2:
+            return []
+        return [one for life in self.lives.values() for one in self._kill(life, "second-signal")]
+
+    def _is_busy(self) -> bool:
+        return self.coming is not None or self.cause is not None or self._begin_at is not None
+
+    def _renewed_by_age(self, now: float) -> list[Verdict]:
+        self._renew_at = None
+        serving = self.serving
+        if serving is None or self._is_busy():
+            return []
+        return [Renew(serving.number, "again" if self._failures else "age"), *self.begin(now)]
+
+    def _late(self, life: Standing, now: float) -> list[Verdict]:
+        """start_timeout: dump those that are late, and a second later give up."""
+        if not life.waiting or life.is_told or now < (life.give_up_at or life.start_by):
+            return []
+        if life.give_up_at is None:
+            life.late, life.give_up_at = frozenset(life.waiting), now + GRACE
+            return [Dump(life.number, life.late)]
+        numbers = ", ".join(map(str, sorted(life.late)))
+        message = f"slot {numbers} not ready within start_timeout, and deaf to SIGALRM"
+        return self._lost(life, Cause.start_failure(message), now)
+
+    def _overdue(self, now: float) -> list[Verdict]:
+        late: list[int] = []
+        for life in self.lives.values():
+            for pid, member in life.members.items():
+                if member.kill_at is not None and now >= member.kill_at:
+                    member.kill_at = None
+                    late.append(pid)
+        return [Kill(tuple(late), "stop-timeout")] if late else []
+
+    def _gone(self) -> list[Verdict]:
+        gone = [life for life in self.lives.values() if life.is_gone]
+        for life in gone:
+            del self.lives[life.number]
+            self._discarding.add(life.number)
+        return [Discard(life.number) for life in gone]
