@@ -40,6 +40,7 @@ class Task(Worker):
 
     Options: ClassVar[type[Options]] = TaskOptions
     schemes: ClassVar[frozenset[str]] = frozenset()
+    exclusive = True
 
     def __init__(self, options: Any) -> None:
         super().__init__(options)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from supervisor.child.arrivals import Arrivals
 from supervisor.child.order import Order
+from supervisor.child.renewal import Limits, Renewal
 from supervisor.child.requests import Burst, Request, Requests, Step
 from supervisor.errors import Stop
 from supervisor.log import entries
@@ -20,6 +21,7 @@ from supervisor.scoreboard.lock import Lock
 from supervisor.scoreboard.reader import Snapshot
 from supervisor.scoreboard.row import Counter
 from supervisor.scoreboard.writer import Scoreboard
+from supervisor.system import process
 from supervisor.system.listeners import Listener, Peer
 from supervisor.system.resources import Resources, journal_of
 from supervisor.system.signals import SignalRecorder
@@ -61,7 +63,8 @@ class Place(NamedTuple):
     stop_timeout: float
     request_timeout: float
     tempdir: Path
-    ready: int  # descriptor: the slot number is written when ready
+    ready: int  # descriptor of the pipe that tells the master the news of this child
+    limits: Limits  # of this child's requests and memory, for the renewal of its generation
     is_watched: bool  # a Watch tells the master when this child is ready
     black_box: int  # descriptor
     drop_foreign: Callable[[], None]  # closes what belongs to the master or to other children
@@ -256,6 +259,11 @@ class Child:
         base = self._board.row_base(self.slot)
         self._shared.stand_at(self._board.words, base, self._wait_for_lock)
         self.row[PID] = os.getpid()
+
+    def watch_itself(self, limits: Limits) -> None:
+        """Tell the master when this child has grown old."""
+        renewal = Renewal(limits, self.slot, self.place.ready, process.proportional_size)
+        self._requests.look_at(renewal.first_look(), renewal.look)
 
     def tell_to_stop(self, signum: signal.Signals) -> None:
         """Called in the handlers of the signals that mean it; the first one counts."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import struct
 import traceback
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from supervisor.child import news
 from supervisor.child.child import Child, Place
+from supervisor.child.news import News
 from supervisor.errors import Exit, Stop
 from supervisor.log.entries import log
 from supervisor.scoreboard.layout import (
@@ -142,8 +143,11 @@ class Life:
         if self._place.ready >= 0:
             # A master that was told to stop has closed its end: nobody waits for this child.
             with contextlib.suppress(BrokenPipeError):
-                os.write(self._place.ready, struct.pack("=I", self._place.slot))
-            os.close(self._place.ready)
+                os.write(self._place.ready, news.encode(News.READY, self._place.slot))
+            if self._place.limits:
+                self._child.watch_itself(self._place.limits)
+            else:
+                os.close(self._place.ready)
 
     def _run(self) -> Exit:
         try:

@@ -43,6 +43,8 @@ class Requests:
     def __init__(self, row: memoryview, timeout: float) -> None:
         self.active = 0
         self.lock: threading.RLock | None = None
+        self._look_at = float("inf")  # requests
+        self._look: Callable[[int], float] | None = None
         self._row = row
         # What the row says, again: to read a word back costs as much as to write it.
         self._ended = self._busy = self._busy_since = self._spent = self._longest = 0
@@ -58,6 +60,10 @@ class Requests:
     def has_deadline(self) -> bool:
         """True where a request may take too long."""
         return self._timeout > 0
+
+    def look_at(self, ended: float, look: Callable[[int], float]) -> None:
+        """After so many requests call `look` with their number; it returns when to call it next."""
+        self._look_at, self._look = ended, look
 
     def serve_from_threads(self, count: int) -> None:
         """Let requests begin and end in so many other threads than the main one."""
@@ -117,7 +123,9 @@ class Requests:
     def account(self, elapsed: int | None, failed: bool) -> None:
         """Count one that took `elapsed` ns; None where the duration says nothing (a WebSocket)."""
         row = self._row
-        row[REQUESTS] = self._ended = self._ended + 1
+        row[REQUESTS] = self._ended = ended = self._ended + 1
+        if ended >= self._look_at and self._look is not None:
+            self._look_at = self._look(ended)
         if failed:
             row[ERRORS] += 1
         if elapsed is not None:

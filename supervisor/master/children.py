@@ -178,7 +178,7 @@ class Children:
         life.ready_at = now
         self._failures = 0
         self._renew_at = now + self._policy.renew_after()
-        return [Announce(number), *self._relieve(life, now)]
+        return [Announce(number, not life.held), *self._relieve(life, now)]
 
     def died(self, pid: int, end: Ended, now: float) -> list[Verdict]:
         """A child was reaped."""

@@ -14,6 +14,7 @@ from typing import Any, Final, NoReturn
 
 from supervisor.child.child import Place
 from supervisor.child.life import Life
+from supervisor.child.renewal import Limits
 from supervisor.child.shared import Server
 from supervisor.errors import ScoreboardError
 from supervisor.log.entries import log
@@ -46,6 +47,7 @@ class Generation:
 
     def __init__(self, booted: Booted, number: int, last_crash: dict[str, Any] | None) -> None:
         self.number = number
+        self.begun = time.monotonic()
         self.forced = 0  # children that needed SIGKILL to stop
         self.first_fork = 0.0  # s since the machine's boot, as /proc tells of processes
         self.helpers: frozenset[int] = frozenset()  # what its modules run: theirs to end
@@ -53,6 +55,9 @@ class Generation:
         self.modules = Modules(booted.signals)
         self._is_published = False
         self._booted = booted
+        self._limits = Limits(
+            booted.config.master.renew.requests, booted.config.master.renew.memory
+        )
         self._ready: set[int] = set()  # slots
         self._reports: dict[int, Crash] = {}  # of the dead that are not buried yet, by pid
         self._forked_at: dict[int, float] = {}  # monotonic s, by slot
@@ -152,6 +157,7 @@ class Generation:
             request_timeout=slot.request_timeout,
             tempdir=self._tempdirs / str(slot.number),
             ready=self.readiness.writer,
+            limits=self._limits,
             is_watched=False,
             black_box=self._boxes[slot.number],
             drop_foreign=_nothing,
@@ -180,6 +186,11 @@ class Generation:
         self.board.mark_ready(number)
         after = time.monotonic() - self._forked_at[number]
         log.info("child ready", **self.facts(number, pid), after=after)
+
+    def hear_no_more(self) -> None:
+        """All children are ready: nothing more comes through the pipe, unless they grow old."""
+        if not self._limits:
+            self.readiness.complete()
 
     def publish(self) -> None:
         """Let readers find this generation's scoreboard under the server's name, from now on."""

@@ -14,6 +14,7 @@ from functools import singledispatchmethod
 from types import FrameType
 from typing import Any, Final, NoReturn
 
+from supervisor.child.news import News
 from supervisor.config.schema import Config
 from supervisor.log.entries import log
 from supervisor.master import shutdown, verdicts
@@ -44,7 +45,6 @@ class Master:
         self._verdicts: deque[Verdict] = deque()
         # What is gone is discarded when nothing else is to be done: `destroy` may take its time.
         self._discards: deque[Verdict] = deque()
-        self._begun = time.monotonic()
         self._signals.on_deaf = self._leave_behind
 
     def run(self) -> Cause:
@@ -117,11 +117,19 @@ class Master:
             life = self._children.lives.get(generation.number)
             if life is None:
                 continue
-            for slot in generation.readiness.take(life.pids_by_slot):
-                pid = life.pids_by_slot().get(slot)
-                if pid is not None and slot in life.waiting:
-                    generation.become_ready(slot, pid)
-                self._add(self._children.ready(generation.number, slot, time.monotonic()))
+            for kind, slot in generation.readiness.take(life.pids_by_slot):
+                self._note_news(generation, kind, slot)
+
+    def _note_news(self, generation: Generation, kind: News, slot: int) -> None:
+        number, now = generation.number, time.monotonic()
+        if kind is not News.READY:
+            self._add(self._children.wants_renewal(number, kind.name.lower(), now))
+            return
+        life = self._children.lives[number]
+        pid = life.pids_by_slot().get(slot)
+        if pid is not None and slot in life.waiting:
+            generation.become_ready(slot, pid)
+            self._add(self._children.ready(number, slot, now))
 
     def _print_statistics(self) -> None:
         if self._generations:
@@ -175,6 +183,8 @@ class Master:
         generation = self._generations[verdict.number]
         generation.publish()
         generation.set_state(ServerState.RUNNING)
+        if verdict.is_whole:
+            generation.hear_no_more()
         count = len(generation.slots)
         log.info(
             "server ready",  # waited for by tests and scripts
@@ -182,7 +192,7 @@ class Master:
             pid=os.getpid(),
             children=count,
             generation=generation.number,
-            after=time.monotonic() - self._begun,
+            after=time.monotonic() - generation.begun,
         )
         self._booted.notifier.ready(f"running: {count} children")
         if self._booted.launcher is not None:

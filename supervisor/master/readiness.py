@@ -1,13 +1,14 @@
-"""How the master learns that its children are ready: those that run our code write their slot
-number into one pipe, for each of the others there is a Watch.
+"""How the master learns that its children are ready, or have grown old: those that run our code
+write into one pipe, for each of the others there is a Watch.
 """
 
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Callable, Collection, Mapping
 
+from supervisor.child import news
+from supervisor.child.news import News
 from supervisor.child.worker import Watch
 
 
@@ -28,20 +29,20 @@ class Readiness:
         watched = [watch.fileno() for watch in self._watches.values()]
         return [descriptor for descriptor in (self._reader, *watched) if descriptor >= 0]
 
-    def take(self, pids: Callable[[], Mapping[int, int]]) -> list[int]:
-        """The slots that have become ready since the last call. `pids` gives the pid by slot.
+    def take(self, pids: Callable[[], Mapping[int, int]]) -> list[tuple[News, int]]:
+        """(kind, slot) of what has happened since the last call. `pids` gives the pid by slot.
 
         It is asked only where somebody is watched, for this runs at each wake.
         """
         by_slot = pids() if self._watches else {}
         told = [
-            slot
+            (News.READY, slot)
             for slot, watch in self._watches.items()
             if slot in by_slot and watch.becomes_ready(by_slot[slot])
         ]
-        return self._from_pipe() + told
+        return [*self._from_pipe(), *told]
 
-    def _from_pipe(self) -> list[int]:
+    def _from_pipe(self) -> list[tuple[News, int]]:
         if self._reader < 0:
             return []
         try:
@@ -51,7 +52,7 @@ class Readiness:
         if not data:
             # Whoever still starts has no pipe any more: it would be readable for ever.
             self._close_reader()
-        return [number for (number,) in struct.iter_unpack("=I", data)]
+        return list(news.decode(data))
 
     def seal(self, wanted: Collection[int], forked: Collection[int], *, is_last: bool) -> None:
         """After a fork of the slots `wanted`, of which those in `forked` have a child: what is the

@@ -44,9 +44,12 @@ class Fork(NamedTuple):
 
 
 class Announce(NamedTuple):
-    """All of a generation is ready: it is the one that serves."""
+    """All of a generation is ready that counts: it is the one that serves. `is_whole`: no exclusive
+    child is still held back.
+    """
 
     number: int
+    is_whole: bool = True
 
 
 class Tell(NamedTuple):

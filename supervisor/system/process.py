@@ -186,6 +186,16 @@ def begun_at(pid: int) -> float:
     return int(facts.rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
 
 
+def proportional_size() -> int:
+    """Memory of this process, bytes: shared pages count by the share of each (proc(5)
+    smaps_rollup, Pss). Some milliseconds for a large one.
+    """
+    for line in Path("/proc/self/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
 def suspend() -> None:
     """Stop this process, as Ctrl-Z does, until somebody lets it continue."""
     os.kill(os.getpid(), signal.SIGSTOP)

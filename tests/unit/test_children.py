@@ -371,7 +371,7 @@ def test_exclusive_children_wait_for_their_predecessors(serving):
     server = serving(slots=3, exclusive={2})
     found = server.died(100)
     assert found[-1] == Fork(2, frozenset({0, 1}))
-    assert server.ready(2, 0, 1) == [Announce(2)]
+    assert server.ready(2, 0, 1) == [Announce(2, is_whole=False)]
     assert server.tick(2.0) == [Kill((102,), "stop-timeout")]
     assert server.died(102) == [
         Bury(1, 2, 102, Death.CONSEQUENCE),
@@ -385,7 +385,7 @@ def test_exclusive_children_are_told_late_in_a_renewal(serving):
     """When the rest of the next generation is ready."""
     server = serving(slots=2, exclusive={1})
     server.obey(server.children.wants_renewal(1, "age", server.now))
-    assert server.ready(2, 0) == [Announce(2), Tell(1, (100, 101), "renewal")]
+    assert server.ready(2, 0) == [Announce(2, is_whole=False), Tell(1, (100, 101), "renewal")]
     assert server.died(101, WELL)[-1] == Fork(2, frozenset({1}))
 
 

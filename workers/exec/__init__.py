@@ -63,6 +63,7 @@ class Exec(Worker):
     Options: ClassVar[type[Options]] = ExecOptions
 
     needs_fork = True
+    exclusive = True
 
     def __init__(self, options: Any) -> None:
         super().__init__(options)
