@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import json
+import math
 import os
 import re
 import time
@@ -170,4 +171,5 @@ def _object(facts: Mapping[str, object]) -> str:
 
 
 def _simple(value: object) -> object:
-    return value if isinstance(value, str | int | None) else repr(value)
+    is_plain = isinstance(value, float) and math.isfinite(value)
+    return value if is_plain or isinstance(value, str | int | None) else repr(value)

@@ -217,3 +217,43 @@ def test_an_access_log_that_cannot_be_opened_again(serve, tmp_path):
     assert server.stop() == -signal.SIGTERM
     assert file.read_text().count('"GET /again HTTP/1.1" 200') == 1
     assert len(lost(server, file)) == 1
+
+
+@pytest.mark.parametrize("engine", ["wsgi", "asgi", "rsgi"])
+def test_a_json_log_of_an_application(serve, engine):
+    """The engines' words are objects too, and an application's exception has its traceback."""
+    server = serve(section(engine) + table("log", format="json", level="debug"))
+    assert get(server)[0] == 200
+    assert get(server, "/boom")[0] == 500
+    server.wait_for("ValueError: boom")
+    assert server.stop() == -signal.SIGTERM
+    failed = [entry for entry in objects(server.log) if "ValueError: boom" in str(entry)]
+    assert failed[0]["level"] == "error"
+    assert failed[0]["worker"] == "web"
+    # The engine of rsgi logs it itself, as a message.
+    told = failed[0]["message" if engine == "rsgi" else "traceback"]
+    assert told.rstrip().endswith("ValueError: boom")
+
+
+@pytest.mark.parametrize(
+    ("extra", "expected"), [({}, "\x1b[33mWARNING\x1b[0m"), ({"NO_COLOR": "1"}, " WARNING ")]
+)
+def test_colour_on_a_terminal(serve, extra, expected):
+    """A level that is urgent shows at a glance, unless the user wants none."""
+    server = serve(LOUD, terminal=True, extra={"TERM": "xterm"} | extra)
+    assert ask(server, b"log") == b"done\n"
+    server.wait_for(" offered amount=4")
+    assert server.stop() == -signal.SIGTERM
+    (line,) = re.findall(".* offered amount=4", server.log)
+    assert expected in line
+
+
+def test_a_client_cannot_forge_an_entry(serve, tmp_path):
+    """What it sends is escaped at level debug too."""
+    text = table("workers.web", type="http", listen=["tcp://127.0.0.1:0"], root=str(tmp_path))
+    server = serve(text + table("log", level="debug"))
+    for odd in (b"\x1b[2J", b"\r", b"\x9b2J", b"\xe2\x80\xa8"):
+        ask(server, b"GET /" + odd + b"2026-01-01T00:00:00.000Z HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert server.stop() == -signal.SIGTERM
+    assert not re.search("[\x1b\r\x9b\u2028]", server.log)
+    assert not re.search("^2026-01-01", server.log, re.M)
