@@ -67,11 +67,10 @@ class Arrivals:
         at_most = descriptors.limit() - _RESERVE
         for listener in self.ready():
             for connection, peer in self._in_a_row(listener):
-                # The kernel gives the lowest number that is free, so all below it are in use.
-                is_crowded = connection.fileno() >= at_most
                 yield connection, peer
-                if is_crowded:
-                    self._wait_for_room(at_most)
+                # The kernel gives the lowest number that is free, so all below it are in use.
+                while self._order.signum is None and descriptors.lowest_free() >= at_most:
+                    self._order.wait(_LOOK_AGAIN)
 
     def _in_a_row(self, listener: Listener) -> Iterator[tuple[socket.socket, Peer]]:
         for _ in range(_IN_A_ROW):
@@ -81,7 +80,3 @@ class Arrivals:
             yield accepted
             if self._order.signum is not None:
                 return
-
-    def _wait_for_room(self, at_most: int) -> None:
-        while self._order.signum is None and descriptors.lowest_free() >= at_most:
-            self._order.wait(_LOOK_AGAIN)

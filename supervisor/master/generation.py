@@ -32,11 +32,9 @@ from supervisor.system.process import Death
 from supervisor.system.resources import remove_tempdir
 from supervisor.views import picture
 
-_SPARE_DESCRIPTORS: Final = 256  # beside the black boxes: listeners, locks, what modules open
 # Thawing makes the next generation collect the whole heap, 7 ms; never, and cycles of the dead
 # generations would pile up.
 _THAW_EVERY: Final = 16
-_GENERATIONS: Final = 4  # that may live at a time: serving, coming, and two that drain
 
 
 class Generation:
@@ -61,9 +59,7 @@ class Generation:
         self._ready: set[int] = set()  # slots
         self._reports: dict[int, Crash] = {}  # of the dead that are not buried yet, by pid
         self._forked_at: dict[int, float] = {}  # monotonic s, by slot
-        self._descriptor_limit = descriptors.allow_descriptors(
-            len(self.slots) * _GENERATIONS + _SPARE_DESCRIPTORS
-        )
+        self._descriptor_limit = descriptors.allow_descriptors(len(self.slots))
         self._resources = booted.resources.branch()
         self._stack = ExitStack()
         self._stack.callback(self._resources.release)
@@ -170,6 +166,10 @@ class Generation:
             self._booted.launcher.leave_streams()
         for descriptor in self._booted.private:
             os.close(descriptor)
+        for section, listeners in self._booted.listeners.items():
+            if section != slot.section:
+                for listener in listeners:
+                    listener.socket.close()
         self.readiness.drop_foreign(slot.number)
         boxes = descriptors.ranges_of(self._boxes)
         descriptors.close_others(boxes, self._boxes[slot.number])

@@ -7,8 +7,13 @@ import resource
 import select
 import sys
 from collections.abc import Iterable
+from typing import Final
 
 from supervisor.errors import SystemFailure
+
+# Beside those: locks, what modules open. The least is what the master itself opens for a generation.
+_SPARE: Final = 256
+_LEAST_SPARE: Final = 24
 
 
 def ranges_of(descriptors: Iterable[int]) -> tuple[range, ...]:
@@ -70,16 +75,19 @@ def lowest_free() -> int:
 
 
 def allow_descriptors(count: int) -> int:
-    """Raise our soft limit of open descriptors to `count` if it is lower; returns what it was.
+    """Let the master open `count` descriptors for its children, and what else it needs: raise the
+    soft limit where that is lower. Returns what it was.
 
-    Raises SystemFailure when the hard limit forbids it.
+    Raises SystemFailure when the hard limit leaves no room for them.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < count:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
-        except ValueError:
-            raise SystemFailure(f"{count} descriptors needed, ulimit -Hn is {hard}") from None
+    used = lowest_free() + count
+    needed, wanted = used + _LEAST_SPARE, used + _SPARE
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise SystemFailure(f"{needed} descriptors needed, ulimit -Hn is {hard}")
+    wanted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     return soft
 
 
