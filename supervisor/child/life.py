@@ -56,9 +56,6 @@ class Life:
         self._worker = worker
         self._board = board
         self._recorder = recorder
-        self._orphanage = Orphanage(
-            place.stop_timeout, self._orphaned, lambda: self._child.requests.active > 0
-        )
         self._initialised: list[Module] = []
         self._printing = False
 
@@ -100,10 +97,17 @@ class Life:
             {Action.STOP: self._child.tell_to_stop, Action.STATISTICS: self._print_statistics}
         )
         signals.dump_at_deadline(place.black_box)
-        self._orphanage.begin(place.master)
-        self._orphanage.arm()
-        self._child.watch_requests(self._orphanage.arm)
+        self._prepare_for_the_masters_death()
         signals.unblock_all()
+
+    def _prepare_for_the_masters_death(self) -> None:
+        # Made here: in the master it would be a circle, which keeps the scoreboard mapped there.
+        orphanage = Orphanage(
+            self._place.stop_timeout, self._orphaned, lambda: self._child.requests.active > 0
+        )
+        orphanage.begin(self._place.master)
+        orphanage.arm()
+        self._child.watch_requests(orphanage.arm)
 
     def _orphaned(self) -> None:
         self._child.tell_to_stop(signal.SIGTERM)

@@ -11,7 +11,7 @@ from typing import Final
 
 from supervisor.errors import SystemFailure
 
-# Beside those: locks, what modules open. The least is what the master itself opens for a generation.
+# Beside those: locks, what modules open. The least is what the master opens for a generation.
 _SPARE: Final = 256
 _LEAST_SPARE: Final = 24
 
