@@ -16,10 +16,10 @@ from supervisor.child.renewal import Limits, Renewal
 from supervisor.child.requests import Burst, Request, Requests, Step
 from supervisor.errors import Stop
 from supervisor.log import entries
-from supervisor.scoreboard.layout import H_DOOR, PID, REQUESTS, STRIDE, State
+from supervisor.scoreboard.layout import STRIDE, State
 from supervisor.scoreboard.lock import Lock
 from supervisor.scoreboard.reader import Snapshot
-from supervisor.scoreboard.row import Counter
+from supervisor.scoreboard.row import Block, Counter, Row
 from supervisor.scoreboard.writer import Scoreboard
 from supervisor.system import process
 from supervisor.system.listeners import Listener, Peer
@@ -96,8 +96,7 @@ class Child:
         self._recorder = recorder
         self._order = Order(recorder)
         base = board.row_base(place.slot)
-        self.row = board.words[base : base + STRIDE]  # its words of the scoreboard
-        self._requests = Requests(self.row, place.request_timeout)
+        self._requests = Requests(board.words[base : base + STRIDE], place.request_timeout)
         self._resources: Resources | None = None
 
     # To stop.
@@ -171,7 +170,7 @@ class Child:
         if self.is_orphan:
             for listener in ending:
                 listener.close_door()
-        elif not self._board.words[H_DOOR]:
+        elif not self._board.door_is_closed:
             return []
         for listener in ending:
             listener.door_closed = True
@@ -182,7 +181,7 @@ class Child:
     @property
     def requests(self) -> Counts:
         """The requests of this child."""
-        return Counts(self._requests.active, self.row[REQUESTS])
+        return Counts(self._requests.active, self.row.view().requests)
 
     def request(self, name: str = "", *, timed: bool = True) -> Request:
         """Context of one request: state, counts, latency, deadline. `name` shows in statistics and
@@ -211,7 +210,24 @@ class Child:
         """
         return Step(self._requests) if self._requests.has_deadline else None
 
+    @property
+    def served(self) -> Requests:
+        """Where a worker notes what it serves, when a `request` for each says too little: names of
+        requests in hand, answers by class of status, open connections.
+        """
+        return self._requests
+
     # What it shares with others, and what is its own.
+
+    @property
+    def block(self) -> Block:
+        """The words that the children of this section share."""
+        return self._board.block(self.slot - self.rank)
+
+    @property
+    def server_is_ending(self) -> bool:
+        """True once each answer should end its connection, though nobody was told to stop yet."""
+        return self._board.is_draining
 
     def counter(self, name: str) -> Counter:
         """A counter declared before the fork, `module.name` or the own section's `name`. Raises
@@ -251,6 +267,11 @@ class Child:
 
     # For its life alone.
 
+    @property
+    def row(self) -> Row:
+        """Where this child writes, once it is the one that lives here."""
+        return self._shared.row
+
     def become_current(self) -> None:
         """This process is this child from now on: what it counts and locks stands in its row."""
         global _current
@@ -258,7 +279,7 @@ class Child:
         self._order.begin()
         base = self._board.row_base(self.slot)
         self._shared.stand_at(self._board.words, base, self._wait_for_lock)
-        self.row[PID] = os.getpid()
+        self.row.note_pid(os.getpid())
 
     def watch_itself(self, limits: Limits) -> None:
         """Tell the master when this child has grown old."""

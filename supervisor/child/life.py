@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 import traceback
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, NoReturn
@@ -14,20 +15,9 @@ from supervisor.child.child import Child, Place
 from supervisor.child.news import News
 from supervisor.errors import Exit, Stop
 from supervisor.log.entries import log
-from supervisor.scoreboard.layout import (
-    ACTIVE,
-    BUSY,
-    ERRORS,
-    READY_AT,
-    REQUESTS,
-    STATE,
-    State,
-    stamped,
-    unpack_state,
-)
+from supervisor.scoreboard.layout import State
 from supervisor.scoreboard.writer import Scoreboard
 from supervisor.system import process, signals
-from supervisor.system.clock import wall_clock
 from supervisor.system.orphan import Orphanage
 from supervisor.system.signals import Action, SignalRecorder
 
@@ -81,7 +71,7 @@ class Life:
 
     def abandon(self) -> None:
         """Close worker and modules from inside a signal handler (`--dont-fork`)."""
-        if self._child.row[READY_AT]:
+        if self._child.row.view().is_ready:
             self._close_worker()
         self._leave_modules(Exit.OK)
 
@@ -141,9 +131,9 @@ class Life:
         return self._leave_modules(code)
 
     def _report_ready(self) -> None:
-        self._child.row[READY_AT] = wall_clock()
+        self._child.row.mark_ready()
         if not self._child.stopping:
-            self._set_state(State.IDLE)
+            self._child.row.set_state(State.IDLE)
         if self._place.ready >= 0:
             # A master that was told to stop has closed its end: nobody waits for this child.
             with contextlib.suppress(BrokenPipeError):
@@ -164,7 +154,7 @@ class Life:
         if self._child.stopping:
             return Exit.OK
         if self._worker.may_finish:
-            self._set_state(State.FINISHED)
+            self._child.row.set_state(State.FINISHED)
             return Exit.OK
         kind = type(self._worker).__name__
         self._write_black_box(f"{kind}.run() returned without being told to\n")
@@ -193,16 +183,16 @@ class Life:
         if self._printing:
             return
         self._printing = True
-        row = self._child.row
-        state, _since = unpack_state(row[STATE])
-        facts = {"requests": REQUESTS, "errors": ERRORS, "active": ACTIVE}
-        numbers = {name: row[word] for name, word in facts.items()}
-        busy = row[BUSY] / 1e9
-        log.info("statistics", state=state.name.lower(), **numbers, busy=busy)
+        row = self._child.row.view()
+        log.info(
+            "statistics",
+            state=row.state.name.lower(),
+            requests=row.requests,
+            errors=row.errors,
+            active=row.active,
+            busy=row.busy(time.monotonic_ns()),
+        )
         self._printing = False
-
-    def _set_state(self, state: State) -> None:
-        self._child.row[STATE] = stamped(state)
 
     def _put_into_black_box(self, error: BaseException) -> None:
         self._write_black_box("".join(traceback.format_exception(error)))

@@ -18,17 +18,19 @@ from supervisor.scoreboard.layout import (
     ACTIVE,
     BUSY,
     BUSY_SINCE,
+    CONNECTIONS,
     ERRORS,
     HISTOGRAM,
     LATENCY_MAX,
     LATENCY_SUM,
     REQUESTS,
+    RESPONSES,
     STATE,
-    TEXT,
-    TEXT_SIZE,
+    STREAMS,
     State,
     bucket_of,
 )
+from supervisor.scoreboard.row import Names
 from supervisor.system import signals
 
 _IDLE: Final = int(State.IDLE)
@@ -37,11 +39,12 @@ _BUSY: Final = int(State.BUSY)
 
 class Requests:
     """One of each child. `row` is its row of the scoreboard, `timeout` the request deadline in
-    s, 0 = none.
+    s, 0 = none. `names` are the requests in hand that the row names.
     """
 
     def __init__(self, row: memoryview, timeout: float) -> None:
         self.active = 0
+        self.names = Names(row)
         self.lock: threading.RLock | None = None
         self._look_at = float("inf")  # requests
         self._look: Callable[[int], float] | None = None
@@ -149,20 +152,27 @@ class Requests:
             deadlines.append(next(iter(self._timed)).begun / 1e9 + self._timeout)
         return max(1e-6, min(deadlines) - monotonic_ns() / 1e9) if deadlines else 0.0
 
-    def name(self, text: str) -> None:
-        """Note the request in hand for statistics and crash reports."""
-        data = text.encode("utf-8", "replace")[:TEXT_SIZE].ljust(TEXT_SIZE, b"\0")
-        self._row[TEXT : TEXT + TEXT_SIZE // 8] = memoryview(data).cast("Q")
+    def responded(self, status: int) -> None:
+        """Count an answer by the class of its status, 100 to 599."""
+        self._row[RESPONSES - 1 + status // 100] += 1
+
+    def hold(self, connections: int, streams: int = 0) -> None:
+        """Note how many connections are open, and how many requests in hand have an answer that
+        goes on for long.
+        """
+        self._row[CONNECTIONS] = connections
+        self._row[STREAMS] = streams
 
 
 class Request:
     """One request in hand, as a context. An exception that leaves it counts as an error of it."""
 
-    __slots__ = ("_failed", "_name", "_requests", "begun", "timed")
+    __slots__ = ("_failed", "_name", "_place", "_requests", "begun", "timed")
 
     def __init__(self, requests: Requests, name: str = "", timed: bool = True) -> None:
         self._requests = requests
-        self._name = name
+        self._name = name.encode("utf-8", "replace")
+        self._place = -1
         self._failed = False
         self.timed = timed
         self.begun = 0  # monotonic ns
@@ -173,15 +183,18 @@ class Request:
 
     def __enter__(self) -> Request:
         requests = self._requests
-        if self._name:
-            requests.name(self._name)
         self.begun = now = monotonic_ns()
         if requests.lock is None:
-            requests.begin(self, now)
+            self._begin(now)
         else:
             with requests.lock:
-                requests.begin(self, now)
+                self._begin(now)
         return self
+
+    def _begin(self, now: int) -> None:
+        if self._name:
+            self._place = self._requests.names.add(now, self._name)
+        self._requests.begin(self, now)
 
     def __exit__(self, kind: type[BaseException] | None, _error: object, _trace: object) -> None:
         requests = self._requests
@@ -189,14 +202,17 @@ class Request:
         failed = self._failed or (kind is not None and not issubclass(kind, Stop))
         elapsed = now - self.begun if self.timed else None
         if requests.lock is None:
-            requests.let_go(self, now)
-            requests.account(elapsed, failed)
+            self._end(now, elapsed, failed)
         else:
             with requests.lock:
-                requests.let_go(self, now)
-                requests.account(elapsed, failed)
-        if self._name:
-            requests.name("")
+                self._end(now, elapsed, failed)
+
+    def _end(self, now: int, elapsed: int | None, failed: bool) -> None:
+        requests = self._requests
+        requests.let_go(self, now)
+        requests.account(elapsed, failed)
+        if self._place >= 0:
+            requests.names.remove(self._place)
 
 
 class Burst:

@@ -20,8 +20,8 @@ from supervisor.config.schema import Config
 from supervisor.errors import Stop, SupervisorError
 from supervisor.system.interrupt import stop_raised_by
 from supervisor.system.process import PidFd
-from supervisor.views import picture, rates, table
-from supervisor.views.picture import Picture
+from supervisor.views import rates, statistics, table
+from supervisor.views.records import LiveStatistics
 from supervisor.views.running import Reader
 from supervisor.views.table import Paint
 
@@ -110,11 +110,11 @@ class Console:
 
     def _slots(self) -> list[str]:
         with contextlib.suppress(SupervisorError):
-            return [str(child["slot"]) for child in self._picture()["children"]]
+            return [str(child.slot) for child in self._look().children]
         return []
 
-    def _picture(self, with_pss: bool = False) -> Picture:
-        return picture.detailed(self._reader.snapshot(), with_pss=with_pss)
+    def _look(self) -> LiveStatistics:
+        return statistics.of(self._reader.snapshot(), with_pss=False)
 
     def _print(self, rows: Sequence[Sequence[Any]]) -> None:
         print("\n".join(table.aligned(rows, self._paint)))
@@ -123,16 +123,16 @@ class Console:
 
     def stats(self, words: list[str]) -> None:
         _expect(words, 0)
-        print(table.table(self._picture(), self._paint))
+        print(table.table(self._look(), self._paint))
 
     def children(self, words: list[str]) -> None:
         _expect(words, 0, 1)
-        children = self._picture()["children"]
+        children = self._look().children
         if words:
             sections = [one.name for one in self._config.workers]
             if words[0] not in sections:
                 raise Mistake(f"{words[0]}: no such section; there are: {', '.join(sections)}")
-            children = [child for child in children if child["worker"] == words[0]]
+            children = tuple(child for child in children if child.worker == words[0])
         self._print(table.child_rows(children))
 
     def watch(self, words: list[str]) -> None:
@@ -142,17 +142,17 @@ class Console:
         if not 0.1 <= interval <= 3600:
             raise Mistake("watch: SECONDS from 0.1 to 3600")
         print(self._paint(_WATCH_HEADS, "head"))
-        before = self._picture()
-        with PidFd(before["pid"]) as master:
+        before = self._look()
+        with PidFd(before.pid) as master:
             while not master.wait(interval):
-                now = self._picture()
+                now = self._look()
                 print(_watch_line(before, now), flush=True)
                 before = now
         self._reader.find()
 
     def modules(self, words: list[str]) -> None:
         _expect(words, 0)
-        counters = self._picture()["counters"]
+        counters = self._look().counters
         for module in self._config.modules:
             options = "  ".join(f"{key} = {value!r}" for key, value in module.options.items())
             print(f"{self._paint(module.name, 'name')}  {module.type}  {options}".rstrip())
@@ -180,9 +180,9 @@ class Console:
         print(f"{number.name} sent to slot {slot}, pid {pid}")
 
     def _pid_of(self, slot: int) -> int:
-        for child in self._picture()["children"]:
-            if child["slot"] == slot and child["pid"]:
-                return int(child["pid"])
+        for child in self._look().children:
+            if child.slot == slot and child.pid:
+                return child.pid
         raise Mistake("no such child; its slot is what the command children shows")
 
     def stop(self, words: list[str]) -> None:
@@ -216,13 +216,13 @@ COMMANDS: Final = {
 _WATCH_HEADS: Final = "state          req/s     err/s  in hand  queued     CPU"
 
 
-def _watch_line(before: Picture, now: Picture) -> str:
+def _watch_line(before: LiveStatistics, now: LiveStatistics) -> str:
     rate = rates.between(before, now)
     sections, children = rate.sections.values(), rate.children.values()
-    queued = sum(one["queued"] or 0 for worker in now["workers"] for one in worker["listen"])
+    queued = sum(one.queued or 0 for worker in now.workers for one in worker.listen)
     return (
-        f"{now['state']:<10} {sum(one.requests for one in sections):>9.1f} "
-        f"{sum(one.errors for one in sections):>9.1f} {now['totals']['active']:>8} {queued:>7} "
+        f"{now.state:<10} {sum(one.requests for one in sections):>9.1f} "
+        f"{sum(one.errors for one in sections):>9.1f} {now.totals.active:>8} {queued:>7} "
         f"{sum(one.cpu for one in children):>7.0%}"
     )
 

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
+import msgspec
+from msgspec import UNSET
 
 from supervisor.cli.options import (
     config_option,
     read_config,
 )
-from supervisor.config.schema import Config
-from supervisor.errors import (
-    Exit,
-    NotRunning,
-    ScoreboardError,
-)
+from supervisor.errors import NotRunning
 
 if TYPE_CHECKING:
-    from supervisor.config.schema import Config
     from supervisor.scoreboard.reader import Snapshot
+    from supervisor.views.records import Status
     from supervisor.views.running import Reader
 
 
@@ -56,55 +51,48 @@ def stop(file: Path | None, timeout: float | None) -> None:
     click.echo(f"{config.name} stopped, pid {pid}")
 
 
-def _find(config: Config) -> Any:
-    from supervisor.system.runtime import find_running
-
-    return find_running(config.name, config.master.runtime_directory)
-
-
 @click.command()
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(file: Path | None, as_json: bool) -> None:
     """Say whether the server runs: exit status 0 if it does, 3 if not."""
-    from supervisor.scoreboard import reader
-    from supervisor.views import picture
+    from supervisor.views.running import Reader
 
     config, _ = read_config(file)
-    found = _find(config)
-    if found is None:
-        click.echo(json.dumps({"running": False}) if as_json else f"{config.name} is not running")
-        sys.exit(Exit.NOT_RUNNING)
-    directory, pid = found
-    facts: dict[str, Any] = {"running": True, "pid": pid, "state": "starting", "generation": 0}
-    facts |= {"uptime": 0.0, "children": 0, "ready_children": 0}
-    with contextlib.suppress(FileNotFoundError, ScoreboardError):
-        facts = picture.status(reader.read(directory.scoreboard))
-    if as_json:
-        click.echo(json.dumps(facts))
-        return
-    click.echo(
-        f"{config.name} is {facts['state']}, pid {facts['pid']}, "
-        f"generation {facts['generation']}, up {facts['uptime']:.0f} s, "
-        f"{facts['ready_children']} of {facts['children']} children ready"
+    try:
+        facts = Reader(config).status()
+    except NotRunning as error:
+        click.echo('{"running": false}' if as_json else str(error))
+        sys.exit(error.exit_code)
+    click.echo(msgspec.json.encode(facts) if as_json else _status_line(config.name, facts))
+
+
+def _status_line(name: str, facts: Status) -> str:
+    line = (
+        f"{name} is {facts.state}, pid {facts.pid}, "
+        f"generation {facts.generation}, up {facts.uptime:.0f} s, "
+        f"{facts.ready_children} of {facts.children} children ready"
     )
+    return f"{line}: {facts.reason}" if facts.reason not in (UNSET, facts.state) else line
 
 
-@click.command("stats")
+@click.command()
 @config_option
 @click.option("--json", "form", flag_value="json", help="Print JSON.")
 @click.option("--prometheus", "form", flag_value="prometheus", help="Print Prometheus' format.")
-def statistics(file: Path | None, form: str | None) -> None:
+@click.option("--per-child", is_flag=True, help="With --prometheus: a histogram of each child too.")
+def stats(file: Path | None, form: str | None, per_child: bool) -> None:
     """Print the statistics of the running server. Never involves the master."""
     snapshot = _reader(file).snapshot()
     if form == "json":
-        from supervisor.views import picture
+        from supervisor.views import statistics
 
-        click.echo(json.dumps(picture.picture(snapshot, with_pss=True)))
+        click.echo(msgspec.json.encode(statistics.contract(statistics.of(snapshot))))
     elif form == "prometheus":
-        from supervisor.views import metrics
+        from supervisor.views import metrics, statistics
 
-        click.echo(metrics.expose(snapshot).body, nl=False)
+        facts = statistics.of(snapshot, per_child=per_child)
+        click.echo(metrics.expose(facts, per_child=per_child).body, nl=False)
     else:
         _print_table(snapshot)
 
@@ -138,6 +126,20 @@ def top(file: Path | None, interval: float) -> None:
 
 @click.command()
 @config_option
+def why(file: Path | None) -> None:
+    """Tell the last crashes, forced stops, failed renewals and reloads, newest first.
+
+    Of a traceback the application's own frames are shown, first; the log has all of it.
+    """
+    from supervisor.views import crashes
+
+    snapshot = _reader(file).snapshot()
+    told = list(crashes.why(snapshot.history))
+    click.echo("\n\n".join(told) or f"{snapshot.description.name}: nothing went wrong so far")
+
+
+@click.command()
+@config_option
 def console(file: Path | None) -> None:
     """Open a prompt to look at the running server, signal its children, and stop it.
 
@@ -154,9 +156,9 @@ def console(file: Path | None) -> None:
 
 
 def _print_table(snapshot: Snapshot) -> None:
-    from supervisor.views import picture, table
+    from supervisor.views import statistics, table
 
-    facts = picture.detailed(snapshot, with_pss=False)
+    facts = statistics.of(snapshot, with_pss=False)
     click.echo(table.table(facts, table.coloured if _wants_colour() else table.plain))
 
 

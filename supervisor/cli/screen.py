@@ -1,4 +1,4 @@
-"""What `top` shows: pictures over time in, one screen out, drawn by rich.
+"""What `top` shows: statistics over time in, one screen out, drawn by rich.
 
 Knows no clock, no terminal and no server.
 """
@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from supervisor.errors import MissingExtra
 from supervisor.views import rates
-from supervisor.views.picture import Picture
+from supervisor.views.crashes import crash_line
 from supervisor.views.rates import ChildRate, Rates, SectionRate
-from supervisor.views.table import crash_line, duration
+from supervisor.views.records import LiveChild, LiveStatistics
+from supervisor.views.text import duration
 
 try:
     from rich.console import Group, RenderableType
@@ -38,13 +41,13 @@ _STATES: Final = {
 }
 _SERVER: Final = {"running": "bold green", "starting": "bold cyan", "stopping": "bold magenta"}
 
-_Key = Callable[[Picture, ChildRate], Any]
+_Key = Callable[[LiveChild, ChildRate], Any]
 # The keys of the keyboard that sort the children, and by what.
 _SORTS: Final[dict[str, tuple[str, _Key]]] = {
-    "c": ("CPU", lambda child, rate: (-rate.cpu, child["slot"])),
-    "r": ("requests/s", lambda child, rate: (-rate.requests, child["slot"])),
-    "m": ("memory", lambda child, rate: (-child["pss_bytes"], child["slot"])),
-    "s": ("slot", lambda child, rate: child["slot"]),
+    "c": ("CPU", lambda child, rate: (-rate.cpu, child.slot)),
+    "r": ("requests/s", lambda child, rate: (-rate.requests, child.slot)),
+    "m": ("memory", lambda child, rate: (-child.pss_bytes, child.slot)),
+    "s": ("slot", lambda child, rate: child.slot),
 }
 
 
@@ -53,27 +56,30 @@ class Screen:
 
     def __init__(self, *, ascii_only: bool = False) -> None:
         self._ramp = _ASCII if ascii_only else _BLOCKS
-        self._facts: Picture | None = None
+        self._facts: LiveStatistics | None = None
         self._rates = Rates({}, {})
         self._history: dict[str, deque[float]] = {}
         self._pss: dict[int, int] = {}  # by pid
         self._sort = "c"
         self._trouble = ""
 
-    def see(self, facts: Picture) -> None:
-        """Take in the next detailed picture; where it has no PSS the last one known stays."""
-        for one in (facts["master"] | {"pid": facts["pid"]}, *facts["children"]):
-            if one["pss_bytes"]:
-                self._pss[one["pid"]] = one["pss_bytes"]
-        for child in facts["children"]:
-            child["pss_bytes"] = self._pss.get(child["pid"], 0)
+    def see(self, facts: LiveStatistics) -> None:
+        """Take in the next look; where it has no PSS the last one known stays."""
+        facts = self._with_known_pss(facts)
         self._rates = rates.between(self._facts, facts)
         for name, rate in self._rates.sections.items():
             self._history.setdefault(name, deque(maxlen=_HISTORY)).append(rate.requests)
         self._facts, self._trouble = facts, ""
 
+    def _with_known_pss(self, facts: LiveStatistics) -> LiveStatistics:
+        seen = {child.pid: child.pss_bytes for child in facts.children}
+        seen[facts.pid] = facts.master.pss_bytes
+        self._pss = {pid: pss or self._pss.get(pid, 0) for pid, pss in seen.items()}
+        children = (replace(child, pss_bytes=self._pss[child.pid]) for child in facts.children)
+        return replace(facts, children=tuple(children))
+
     def miss(self, trouble: str) -> None:
-        """Say why there is no new picture; the last one stays."""
+        """Say why there is nothing new; what was seen last stays."""
         self._trouble = trouble
 
     def press(self, key: str) -> None:
@@ -88,48 +94,48 @@ class Screen:
             return Text(f" {self._trouble}")
         above: list[RenderableType] = [*self._head(facts), self._sections(facts, width)]
         above += [Text(), *self._cells(facts, width), Text()]
-        used = len(above) + len(facts["workers"])  # a table of n rows has n + 1 lines
+        used = len(above) + len(facts.workers)  # a table of n rows has n + 1 lines
         rows = max(0, height - used - 2)  # its heads and the keys
         below: list[RenderableType] = [self._children(facts, rows)] if rows else []
-        return Group(*above, *below, self._keys(len(facts["children"]) - rows))
+        return Group(*above, *below, self._keys(len(facts.children) - rows))
 
-    def _head(self, facts: Picture) -> Iterator[Text]:
-        line = _line(f" {facts['name']} ", "bold reverse")
-        line.append(f" {facts['state']} ", _SERVER[facts["state"]])
-        if facts["master"]["is_frozen"]:
+    def _head(self, facts: LiveStatistics) -> Iterator[Text]:
+        line = _line(f" {facts.name} ", "bold reverse")
+        line.append(f" {facts.state} ", _SERVER[facts.state])
+        if facts.master.is_frozen:
             line.append(" master frozen ", "bold white on blue")
-        line.append(f" pid {facts['pid']}  generation {facts['generation']}")
-        yield line.append(f"  up {duration(facts['uptime'])}")
+        line.append(f" pid {facts.pid}  generation {facts.generation}")
+        yield line.append(f"  up {duration(facts.uptime)}")
         yield self._sums(facts)
-        if facts["last_crash"]:
-            yield _line(f" {crash_line(facts['last_crash'])}", "red")
+        if facts.last_crash:
+            yield _line(f" {crash_line(facts.last_crash)}", "red")
         yield _line(f" {self._trouble} ", "bold white on red") if self._trouble else Text()
 
-    def _sums(self, facts: Picture) -> Text:
-        children, totals = facts["children"], facts["totals"]
+    def _sums(self, facts: LiveStatistics) -> Text:
+        children, totals = facts.children, facts.totals
         cpu = sum(rate.cpu for rate in self._rates.children.values())
-        pss = self._pss.get(facts["pid"], 0) + sum(child["pss_bytes"] for child in children)
-        ready = sum(child["ready"] for child in children)
-        line = _line(f" {ready} of {sum(w['children'] for w in facts['workers'])} ready")
-        line.append(f"   requests {totals['requests']}   errors ")
-        line.append(str(totals["errors"]), "bold red" if totals["errors"] else "")
+        pss = sum(self._pss.values())
+        ready = sum(child.ready for child in children)
+        line = _line(f" {ready} of {sum(w.children for w in facts.workers)} ready")
+        line.append(f"   requests {totals.requests}   errors ")
+        line.append(str(totals.errors), "bold red" if totals.errors else "")
         return line.append(f"   CPU {cpu:.0%}   PSS {_mebibytes(pss)} MiB")
 
-    def _sections(self, facts: Picture, width: int) -> Table:
+    def _sections(self, facts: LiveStatistics, width: int) -> Table:
         table = _table("section", "req/s", "", "err/s", "hand", "queue", "p50", "p99")
         table.columns[0].no_wrap = True
         table.columns[2].justify = "left"
-        longest = max(len(one["name"]) for one in facts["workers"])
+        longest = max(len(one.name) for one in facts.workers)
         room = max(4, min(_HISTORY, width - 50 - min(longest, 20)))
-        for one in facts["workers"]:
-            rate = self._rates.sections.get(one["name"], SectionRate())
-            queued = sum(listen["queued"] or 0 for listen in one["listen"])
+        for one in facts.workers:
+            rate = self._rates.sections.get(one.name, SectionRate())
+            queued = sum(listen.queued or 0 for listen in one.listen)
             table.add_row(
-                Text(one["name"][:20], "bold"),
+                Text(one.name[:20], "bold"),
                 _rate(rate.requests),
-                Text(self._sparkline(one["name"], room), "cyan"),
+                Text(self._sparkline(one.name, room), "cyan"),
                 Text(_rate(rate.errors), "bold red" if rate.errors else ""),
-                str(one["active"]),
+                str(one.active),
                 Text(str(queued), "bold yellow" if queued else ""),
                 _latency(rate.p50),
                 _latency(rate.p99),
@@ -144,10 +150,10 @@ class Screen:
         ramp = "".join(self._ramp[round(rate / top * steps) if top else 0] for rate in shown)
         return ramp.rjust(room)
 
-    def _cells(self, facts: Picture, width: int) -> list[Text]:
+    def _cells(self, facts: LiveStatistics, width: int) -> list[Text]:
         """One cell a child in slot order, then what the letters mean."""
-        states = {child["slot"]: child["state"] for child in facts["children"]}
-        slots = range(sum(one["children"] for one in facts["workers"]))
+        states = {child.slot: child.state for child in facts.children}
+        slots = range(sum(one.children for one in facts.workers))
         lines, room = [], max(10, width - 2)
         for start in range(0, min(len(slots), room * _MOST_CELLS), room):
             line = _line(" ")
@@ -162,7 +168,7 @@ class Screen:
                 legend.append(letter, style).append(f" {shown.count(state)} {state}   ", "dim")
         return [*lines, legend]
 
-    def _children(self, facts: Picture, rows: int) -> Table:
+    def _children(self, facts: LiveStatistics, rows: int) -> Table:
         heads = ("slot", "section", "pid", "state", "req/s", "CPU", "PSS MiB", "hand", "errors")
         table = _table(*heads, "request")
         table.columns[0].justify = "right"
@@ -171,9 +177,9 @@ class Screen:
         _, key = _SORTS[self._sort]
         known = self._rates.children
         for child in sorted(
-            facts["children"], key=lambda one: key(one, known.get(one["slot"], ChildRate()))
+            facts.children, key=lambda one: key(one, known.get(one.slot, ChildRate()))
         )[:rows]:
-            table.add_row(*_child_row(child, known.get(child["slot"], ChildRate())))
+            table.add_row(*_child_row(child, known.get(child.slot, ChildRate())))
         return table
 
     def _keys(self, hidden: int) -> Text:
@@ -184,19 +190,19 @@ class Screen:
         return line.append(f" {hidden} more below", "dim") if hidden > 0 else line
 
 
-def _child_row(child: Picture, rate: ChildRate) -> tuple[str | Text, ...]:
-    style, _ = _STATES[child["state"]]
+def _child_row(child: LiveChild, rate: ChildRate) -> tuple[str | Text, ...]:
+    style, _ = _STATES[child.state]
     return (
-        str(child["slot"]),
-        Text(child["worker"][:20], "bold"),
-        str(child["pid"]),
-        Text(child["state"], style),
+        str(child.slot),
+        Text(child.worker[:20], "bold"),
+        str(child.pid),
+        Text(child.state, style),
         _rate(rate.requests),
         f"{rate.cpu:.0%}",
-        _mebibytes(child["pss_bytes"]),
-        str(child["active"]),
-        Text(str(child["errors"]), "bold red" if child["errors"] else ""),
-        Text(child["request"]),
+        _mebibytes(child.pss_bytes),
+        str(child.active),
+        Text(str(child.errors), "bold red" if child.errors else ""),
+        Text(child.request),
     )
 
 

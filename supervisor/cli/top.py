@@ -19,7 +19,7 @@ from supervisor.cli.screen import Screen
 from supervisor.errors import MissingExtra, NotRunning, ScoreboardError
 from supervisor.system import process
 from supervisor.system.signals import SignalRecorder
-from supervisor.views import picture
+from supervisor.views import statistics
 from supervisor.views.running import Reader
 
 try:
@@ -37,7 +37,7 @@ def run(reader: Reader, interval: float) -> signal.Signals | None:
 
     Raises NotRunning or ScoreboardError if there is nothing to show in the first place.
     """
-    facts = picture.detailed(reader.snapshot())
+    facts = statistics.of(reader.snapshot())
     console = Console(highlight=False)
     screen = Screen(ascii_only=console.options.ascii_only)
     screen.see(facts)
@@ -105,7 +105,7 @@ class _Top:
         except (NotRunning, ScoreboardError) as error:
             self._screen.miss(str(error))
         else:
-            facts = picture.detailed(snapshot, with_pss=self._looks % _PSS_EVERY == 0)
+            facts = statistics.of(snapshot, with_pss=self._looks % _PSS_EVERY == 0)
             self._screen.see(facts)
 
 

@@ -65,7 +65,12 @@ class Origin(NamedTuple):
 def as_text(entry: Entry, origin: Origin) -> str:
     """`INSTANT LEVEL SUBJECT[PID] ...`; each further line is indented."""
     head = f"{_instant(entry.at)} {entry.level} {origin.subject}[{os.getpid()}]"
-    return re.sub(r"\n(?!\n)", "\n  ", escaped(f"{head} {_body(entry)}")) + "\n"
+    return _indented(f"{head} {_body(entry)}") + "\n"
+
+
+def told(entry: Entry) -> str:
+    """`INSTANT ...`, for who asks later and does not ask who wrote it."""
+    return _indented(f"{_instant(entry.at)} {_body(entry)}")
 
 
 def as_coloured_text(entry: Entry, origin: Origin) -> str:
@@ -101,6 +106,10 @@ def as_json(entry: Entry, origin: Origin) -> str:
 def as_journal(entry: Entry, origin: Origin) -> str:
     """The message for journald, which knows time, pid and priority by itself."""
     return escaped(f"{origin.subject} {_body(entry)}")
+
+
+def _indented(text: str) -> str:
+    return re.sub(r"\n(?!\n)", "\n  ", escaped(text))
 
 
 def escaped(text: str) -> str:

@@ -27,7 +27,7 @@ from supervisor.master.modules import keep_ears, log_abandoned
 from supervisor.master.shutdown import leave
 from supervisor.system import privileges, process, signals
 from supervisor.system.adoption import adopt
-from supervisor.system.clock import wall_clock
+from supervisor.system.clock import Instant
 from supervisor.system.listeners import Listener, open_listener
 from supervisor.system.notify import Notifier, take_inherited
 from supervisor.system.privileges import Identity
@@ -52,7 +52,7 @@ class Boot:
         self._launcher = launcher
         # How a shell without job control marks what it started with `&`: the terminal is not ours.
         self._in_background = signals.is_ignored(signal.SIGINT)
-        self._started_at = wall_clock()
+        self._started_at = Instant.now()
 
     def listen_to_signals(self) -> None:
         """Be deaf no more, also to what our parent blocked, or the fork of a daemon."""

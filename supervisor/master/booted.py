@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from supervisor.child.registry import Loaded, LoadedSection
 from supervisor.child.shared import Shared
 from supervisor.child.worker import Worker
 from supervisor.config.schema import Config
 from supervisor.master.daemon import Launcher
+from supervisor.scoreboard.records import Description, Section
+from supervisor.system.clock import Instant
 from supervisor.system.listeners import Listener
 from supervisor.system.notify import Notifier
 from supervisor.system.resources import Resources
@@ -28,30 +30,26 @@ class Booted(NamedTuple):
     resources: Resources
     signals: SignalRecorder
     group: ProcessGroup
-    started_at: int  # ns since 1970
+    started_at: Instant
     start_by: float  # monotonic s: the first generation must be ready
     private: tuple[int, ...]  # descriptors that no child may keep
     strangers: frozenset[int]  # children of this process before it was ours
     notifier: Notifier
     launcher: Launcher | None  # who waits for readiness, under --daemon
 
-    def describe(self, shared: Shared) -> dict[str, Any]:
+    def describe(self, shared: Shared) -> Description:
         """What the words of a generation's scoreboard mean, for readers."""
-        return {
-            "name": self.config.name,
-            "workers": [
-                {
-                    "name": loaded.section.name,
-                    "type": loaded.section.common.type,
-                    "children": loaded.children,
-                    "backlog": loaded.section.common.backlog,
-                    "listen": [str(one.address) for one in self.listeners[loaded.section.name]],
-                }
-                for loaded in self.loaded.sections
-            ],
-            "counters": shared.counters,
-            "locks": list(shared.locks),
-        }
+        sections = (
+            Section(
+                name=loaded.section.name,
+                type=loaded.section.common.type,
+                children=loaded.children,
+                backlog=loaded.section.common.backlog,
+                listen=tuple(one.address for one in self.listeners[loaded.section.name]),
+            )
+            for loaded in self.loaded.sections
+        )
+        return Description(self.config.name, tuple(sections), shared.counters, tuple(shared.locks))
 
 
 class Slot(NamedTuple):

@@ -12,13 +12,15 @@ import time
 from typing import Any, Final, NamedTuple
 
 from supervisor.child.shared import Shared
-from supervisor.log.forms import Size
 from supervisor.master.booted import Slot
-from supervisor.scoreboard.layout import ACTIVE, READY_AT, State, text_of
+from supervisor.scoreboard.layout import State
+from supervisor.scoreboard.records import Report
+from supervisor.scoreboard.view import elapsed
 from supervisor.scoreboard.writer import Scoreboard
 from supervisor.system import cgroup
 from supervisor.system.clock import wall_clock
 from supervisor.system.process import Death
+from supervisor.views import crashes
 
 _BLACK_BOX_SIZE: Final = 65_536  # bytes read back, the last ones
 _FORK: Final = re.compile(r'/process\.py", line \d+ in fork_all$')
@@ -38,25 +40,36 @@ class Crash(NamedTuple):
     state: State
     in_state: float
     uptime: float
-    request: str
+    requests: tuple[str, ...]
     lock: str | None
     traceback: str
     was_ready: bool
     oom_killed: bool
 
-    def record(self) -> dict[str, Any]:
-        """The `last_crash` of the statistics."""
-        return {
-            "at": self.at,
-            "generation": self.generation,
-            "slot": self.slot,
-            "worker": self.worker,
-            "pid": self.death.pid,
-            "cause": self.cause,
-            "state": self.state.name.lower(),
-            "lock": self.lock,
-            "traceback": self.traceback,
-        }
+    def report(self) -> Report:
+        """What statistics and `why` tell of it."""
+        death = self.death
+        return Report(
+            at=self.at,
+            generation=self.generation,
+            slot=self.slot,
+            worker=self.worker,
+            pid=death.pid,
+            cause=self.cause,
+            signal=None if death.signum is None else death.cause,
+            state=self.state.name.lower(),
+            lock=self.lock,
+            peak_rss_bytes=death.peak_rss,
+            oom=self.oom_killed,
+            requests=self.requests,
+            traceback=self.traceback,
+            exit_code=death.exit_code,
+            core_dumped=death.dumped_core,
+            was_ready=self.was_ready,
+            uptime=self.uptime,
+            in_state=self.in_state,
+            cpu_seconds=death.cpu_seconds,
+        )
 
     def message(self) -> str:
         """One line for who started the server."""
@@ -67,25 +80,7 @@ class Crash(NamedTuple):
 
     def facts(self) -> dict[str, Any]:
         """The facts of the log entry, with what the black box holds."""
-        death = self.death
-        return {
-            "worker": self.worker,
-            "slot": self.slot,
-            "pid": death.pid,
-            "cause": self.cause,
-            "exit": death.exit_code,
-            "signal": None if death.signum is None else death.cause,
-            "core_dumped": True if death.dumped_core else None,
-            "uptime": self.uptime,
-            "state": self.state.name.lower(),
-            "for": self.in_state,
-            "request": self.request or None,
-            "lock": self.lock,
-            "peak_rss": Size(death.peak_rss),
-            "cpu": death.cpu_seconds,
-            "note": "killed by the kernel's OOM killer" if self.oom_killed else None,
-            "traceback": self.traceback or None,
-        }
+        return crashes.facts(self.report())
 
 
 def cause_of(death: Death, *, active: int, has_request_timeout: bool, is_stopping: bool) -> str:
@@ -144,11 +139,11 @@ class Examiner:
         """The facts. `uptime` in s; `is_late`: it was not ready in time; `is_cause`: it is no
         consequence of another's end.
         """
-        row = self._board.row(slot.number)
-        state, since = self._board.state(slot.number)
+        row, now = self._board.row(slot.number), time.monotonic_ns()
+        state = row.state
         cause = cause_of(
             death,
-            active=row[ACTIVE],
+            active=row.active,
             has_request_timeout=slot.request_timeout > 0,
             is_stopping=state is State.STOPPING,
         )
@@ -160,20 +155,19 @@ class Examiner:
             death=death,
             cause="start_timeout" if is_late and death.signum == signal.SIGALRM else cause,
             state=state,
-            in_state=(time.monotonic_ns() - since) / 1e9,
+            in_state=elapsed(row.state_since, now),
             uptime=uptime,
-            request=text_of(row),
-            lock=self._lock_name(slot.number),
+            requests=tuple(one.told(now) for one in row.in_hand()),
+            lock=self._lock_name(row.lock),
             traceback=read_black_box(black_box),
-            was_ready=row[READY_AT] != 0,
+            was_ready=row.is_ready,
             oom_killed=is_cause and self._was_killed_for_memory(death),
         )
 
     def _was_killed_for_memory(self, death: Death) -> bool:
         return death.signum == signal.SIGKILL and cgroup.oom_kills() > self._oom_kills
 
-    def _lock_name(self, slot: int) -> str | None:
-        held = self._board.lock_of(slot)
+    def _lock_name(self, held: int) -> str | None:
         names = list(self._shared.locks)
         # The number is the child's word: it may have died of writing anywhere.
         return names[held - 1] if 0 < held <= len(names) else None

@@ -25,12 +25,14 @@ from supervisor.master.readiness import Readiness
 from supervisor.master.standing import Standing
 from supervisor.master.verdicts import Bury, Ended
 from supervisor.master.verdicts import Death as Meaning
-from supervisor.scoreboard.layout import H_DOOR, H_FORCED, ServerState, State
+from supervisor.scoreboard.layout import ServerState, State
+from supervisor.scoreboard.records import History, Incident, Report
 from supervisor.scoreboard.writer import Scoreboard
 from supervisor.system import descriptors, process
+from supervisor.system.clock import wall_clock
 from supervisor.system.process import Death
 from supervisor.system.resources import remove_tempdir
-from supervisor.views import picture
+from supervisor.views import statistics
 
 # Thawing makes the next generation collect the whole heap, 7 ms; never, and cycles of the dead
 # generations would pile up.
@@ -43,7 +45,7 @@ class Generation:
     `_stack` holds what is to be given back, so a generation that fails half-way leaves nothing.
     """
 
-    def __init__(self, booted: Booted, number: int, last_crash: dict[str, Any] | None) -> None:
+    def __init__(self, booted: Booted, number: int, history: History) -> None:
         self.number = number
         self.begun = time.monotonic()
         self.forced = 0  # children that needed SIGKILL to stop
@@ -71,7 +73,8 @@ class Generation:
             booted.runtime.scoreboard, len(self.slots), number, booted.started_at
         )
         self._stack.callback(self.board.close)
-        self.board.set_crash(last_crash)
+        self.board.set_history(history)
+        self._history = history
         self.shared = booted.loaded.shared.for_generation()
         self._stack.callback(self.shared.close)
         self._tempdirs = booted.runtime.temporary / str(number)
@@ -86,6 +89,7 @@ class Generation:
         for loaded in self._booted.loaded.modules:
             self.modules.init(loaded.name, loaded, self._server, start_by)
         self.shared.write_initial()
+        self.board.describe(self._booted.describe(self.shared))
         self.helpers = frozenset(set(process.own_children()) - before)
 
     def _server(self, owner: str) -> Server:
@@ -95,7 +99,7 @@ class Generation:
             self.number,
             self.shared,
             self._resources,
-            lambda: picture.counters(self.board.snapshot()),
+            lambda: statistics.counters(self.board.snapshot()),
         )
 
     # The fork.
@@ -194,10 +198,9 @@ class Generation:
 
     def publish(self) -> None:
         """Let readers find this generation's scoreboard under the server's name, from now on."""
-        if self._is_published:
-            return
-        self.board.publish(self._booted.describe(self.shared))
-        self._is_published = True
+        if not self._is_published:
+            self.board.publish()
+            self._is_published = True
 
     def set_state(self, state: ServerState) -> None:
         """What readers see of the server."""
@@ -205,7 +208,7 @@ class Generation:
 
     def close_door(self) -> None:
         """Let the children serve what waits in the queues, for nobody comes after them."""
-        self.board.words[H_DOOR] = 1
+        self.board.close_door()
 
     def tell(self, pids: dict[int, int]) -> list[int]:
         """Stop those (slot by pid) that want another signal than TERM; return the pids of the
@@ -228,18 +231,32 @@ class Generation:
         """SIGKILL a child, and count it."""
         log.warning("child killed", **self.facts(number, pid), signal="SIGKILL", reason=reason)
         process.kill(pid)
-        self._count_forced()
+        self._count_forced(number, pid, reason)
 
     def linger(self) -> None:
         """The server is about to end: it is not ready any more, and answers end connections."""
+        self.board.begin_drain_delay()
 
-    def remember(self, crash: dict[str, Any]) -> None:
-        """Let readers see the last crash."""
-        self.board.set_crash(crash)
+    def show_history(self) -> None:
+        """Let readers see what went wrong."""
+        self.board.set_history(self._history)
 
-    def _count_forced(self) -> None:
+    def _count_forced(self, number: int, pid: int, reason: str, traceback: str = "") -> None:
         self.forced += 1
-        self.board.words[H_FORCED] = self.forced
+        self.board.set_forced(self.forced)
+        self._history.add_incident(
+            Incident(
+                at=wall_clock() / 1e9,
+                kind="forced stop",
+                generation=self.number,
+                reason=reason,
+                worker=self.slots[number].section,
+                slot=number,
+                pid=pid,
+                traceback=traceback,
+            )
+        )
+        self.show_history()
 
     # The death of a child.
 
@@ -259,8 +276,8 @@ class Generation:
         remove_tempdir(self._tempdirs / str(number))
         return Ended(death.exit_code, finished=finished, message=crash.message())
 
-    def bury(self, verdict: Bury) -> dict[str, Any] | None:
-        """Say what its death means; return its record if it is a crash."""
+    def bury(self, verdict: Bury) -> Report | None:
+        """Say what its death means; return its report if it is a crash."""
         crash = self._reports.pop(verdict.pid)
         self.board.end_slot(verdict.slot, verdict.death is Meaning.FINISHED)
         facts = self.facts(verdict.slot, verdict.pid)
@@ -270,13 +287,13 @@ class Generation:
             self._log_consequence(facts, crash)
         else:
             log.error("child died", **crash.facts())
-            return crash.record()
+            return crash.report()
         return None
 
     def _log_consequence(self, facts: dict[str, Any], crash: Crash) -> None:
         death, box = crash.death, crash.traceback or None
         if crash.cause == "stop_timeout":
-            self._count_forced()
+            self._count_forced(crash.slot, death.pid, "stop-timeout", crash.traceback)
             reason = {"signal": "SIGALRM", "reason": "stop-timeout"}
             log.warning("child killed", **facts, **reason, traceback=box)
         elif death.signum is not None:
@@ -296,16 +313,12 @@ class Generation:
         if not self._is_published:
             return  # no child was ever made
         try:
-            totals = picture.totals(self.board.snapshot())
+            totals = statistics.totals(self.board.snapshot())
         except (ScoreboardError, ValueError) as error:
             log.warning("no statistics", reason=str(error))
             return
-        log.info(
-            "last statistics",
-            requests=totals["requests"],
-            errors=totals["errors"],
-            killed=self.forced or None,
-        )
+        killed = self.forced or None
+        log.info("last statistics", requests=totals.requests, errors=totals.errors, killed=killed)
 
     def destroy(self) -> None:
         """Destroy its modules."""

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterable
 from functools import singledispatchmethod
 from types import FrameType
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 from supervisor.child.news import News
 from supervisor.config.schema import Config
@@ -27,7 +27,9 @@ from supervisor.master.generation import Generation
 from supervisor.master.modules import log_abandoned
 from supervisor.master.verdicts import Verdict
 from supervisor.scoreboard.layout import ServerState
+from supervisor.scoreboard.records import History, Incident
 from supervisor.system import process, signals
+from supervisor.system.clock import wall_clock
 
 _JITTER: Final = 0.1  # of the age at which a generation is renewed
 
@@ -40,7 +42,7 @@ class Master:
         self._booted = booted
         self._signals = booted.signals
         self._generations: dict[int, Generation] = {}  # that live, oldest first
-        self._crashes: dict[str, Any] | None = None
+        self._history = History()
         self._children = Children(_policy(booted))
         self._verdicts: deque[Verdict] = deque()
         # What is gone is discarded when nothing else is to be done: `destroy` may take its time.
@@ -151,7 +153,7 @@ class Master:
             within = self._booted.config.master.start_timeout + MARGIN
             self._booted.notifier.status("starting again", within)
         try:
-            generation = Generation(self._booted, number, self._crashes)
+            generation = Generation(self._booted, number, self._history)
             self._generations[number] = generation
             generation.init(self._children.lives[number].start_by)
             if self._children.serving is None:
@@ -221,11 +223,10 @@ class Master:
 
     @_perform.register
     def _(self, verdict: verdicts.Bury) -> None:
-        crash = self._generations[verdict.number].bury(verdict)
-        if crash is not None:
-            self._crashes = crash
-            for generation in self._generations.values():
-                generation.remember(crash)
+        report = self._generations[verdict.number].bury(verdict)
+        if report is not None:
+            self._history.add_crash(report)
+            self._show_history()
         if self._children.cause is not None:
             self._tell_progress()
 
@@ -258,6 +259,10 @@ class Master:
         number, wait, cause = verdict
         reason = cause.message or cause.reason
         log.error("renewal failed", generation=number, again_in=wait, reason=reason)
+        self._history.add_incident(
+            Incident(at=wall_clock() / 1e9, kind="failed renewal", generation=number, reason=reason)
+        )
+        self._show_history()
 
     @_perform.register
     def _(self, verdict: verdicts.Linger) -> None:
@@ -281,6 +286,10 @@ class Master:
             self._signals.record(signal.SIGTERM)
 
     # Help for those.
+
+    def _show_history(self) -> None:
+        for generation in self._generations.values():
+            generation.show_history()
 
     def _slots_of(self, number: int) -> dict[int, int]:
         """Slot by pid."""

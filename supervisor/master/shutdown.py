@@ -11,7 +11,7 @@ from supervisor.master.booted import Booted
 from supervisor.master.cause import Cause
 from supervisor.scoreboard.writer import Scoreboard
 from supervisor.system import descriptors, process
-from supervisor.views import picture, table
+from supervisor.views import statistics, table
 
 _SAMPLING: Final = 0.2  # s that SIGUSR1 may take to ask the kernel about CPU and memory
 
@@ -44,7 +44,7 @@ def kill_strays(spared: frozenset[int] | set[int], before: float | None = None) 
 def print_statistics(board: Scoreboard) -> None:
     """The answer to SIGUSR1: the table of `supervisor stats`, as one entry."""
     try:
-        facts = picture.detailed(board.snapshot(), _SAMPLING, with_pss=False)
+        facts = statistics.of(board.snapshot(), _SAMPLING, with_pss=False)
     except ScoreboardError as error:
         log.warning("no statistics", reason=str(error))
     else:

@@ -19,6 +19,7 @@ from supervisor.master.cause import Cause
 from supervisor.master.death import last_line, read_black_box
 from supervisor.master.generation import Generation
 from supervisor.scoreboard.layout import ServerState
+from supervisor.scoreboard.records import History
 from supervisor.system.signals import Action
 
 
@@ -28,7 +29,7 @@ def serve_here(config: Config) -> NoReturn:
     boot.listen_to_signals()
     try:
         booted = boot.run()
-        generation = Generation(booted, 1, None)
+        generation = Generation(booted, 1, History())
         boot.resources.add("generation", generation.release)
         Single(boot, booted, generation).run()
     except BaseException as error:

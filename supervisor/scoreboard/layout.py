@@ -1,11 +1,13 @@
-"""Shared memory of one generation: a mapped file that children write and anyone may read, and the
-locks.
+"""Where what stands in a scoreboard: each offset is named here, once.
 
-Layout, in native 64-bit words: a header (HEADER words), two texts (JSON: what the words mean, and
-the last crash), then rows of STRIDE words: row 0 is the master's, row n+1 is slot n's. Every word
-has one writer at a time: the master before the fork and after the reap, the child in between.
-Stores are plain: an aligned word is never torn, a group of words is never consistent, so what must
-agree shares a word (STATE).
+In native 64-bit words: a header (HEADER words), two texts (JSON, see records.py: what the words
+mean, and what went wrong so far), then a block of SECTION words and a row of STRIDE words for each
+slot, the rows preceded by one of the master's.
+
+Every word has one writer at a time: the master before the fork and after the reap, the child in
+between; only the words of a section's block are written by any of its children. Stores are plain:
+an aligned word is never torn, a group of words is never consistent, so what must agree shares a
+word (STATE).
 """
 
 from __future__ import annotations
@@ -15,10 +17,7 @@ import time
 from typing import Final
 
 MAGIC: Final = int.from_bytes(b"prefork\0", "little")
-
-
-VERSION: Final = 1
-
+VERSION: Final = 2
 
 # Header words.
 (
@@ -30,42 +29,47 @@ VERSION: Final = 1
     H_MASTER,  # pid
     H_STATE,  # ServerState
     H_STARTED_AT,  # ns since 1970: the server
-    H_GENERATION_AT,  # ns since 1970: this generation
-    H_READY_AT,  # ns since 1970, 0 = not yet
+    H_BEGUN_AT,  # monotonic ns: the same instant
     H_DOOR,  # 1 = closed for good: serve what waits in the queues, then leave
+    H_DRAINING,  # 1 = about to end: not ready, and each answer ends its connection
     H_FORCED,  # children that needed SIGKILL to stop
     H_DESCRIPTION,  # bytes of JSON
-    H_CRASH,  # bytes of JSON, 0 = none
+    H_HISTORY,  # bytes of JSON, 0 = none
 ) = range(14)
 
+# Older generations that still drain: MAX_DRAINS times generation (0 = none), master, active,
+# children.
+H_DRAINS: Final = 32
+MAX_DRAINS: Final = 8
+DRAIN: Final = 4  # words of one
 
 H_ORPHANED: Final = 31  # 1 = the master is dead, and a child has told the process group
 
-
 HEADER: Final = 64
 
+_WORD: Final = 8  # bytes
 
-_DESCRIPTION_AT: Final = HEADER * 8  # bytes
+DESCRIPTION_AT: Final = HEADER * _WORD  # bytes
+DESCRIPTION_SIZE: Final = 65_536
+HISTORY_AT: Final = DESCRIPTION_AT + DESCRIPTION_SIZE
+HISTORY_SIZE: Final = 262_144
 
+_SECTIONS_AT: Final = (HISTORY_AT + HISTORY_SIZE) // _WORD  # words
 
-_DESCRIPTION_SIZE: Final = 65_536
+# Words of a section's block, which is that of its first slot.
+(
+    SLOW_UNTIL,  # monotonic ns: until then its answers end their connections
+    CHILDREN,  # of the section; written by the master
+) = range(2)
 
-
-_CRASH_AT: Final = _DESCRIPTION_AT + _DESCRIPTION_SIZE
-
-
-_CRASH_SIZE: Final = 65_536
-
-
-_ROWS_AT: Final = (_CRASH_AT + _CRASH_SIZE) // 8  # words
-
+SECTION: Final = 8
 
 # Words of a row.
 (
     PID,
     STATE,  # State in the low 3 bits, since when (monotonic ns) in the others
-    STARTED_AT,  # ns since 1970: the fork
-    READY_AT,  # ns since 1970, 0 = not yet
+    STARTED_AT,  # monotonic ns: the fork
+    READY_AT,  # monotonic ns, 0 = not yet
     REQUESTS,
     ERRORS,
     ACTIVE,
@@ -75,32 +79,33 @@ _ROWS_AT: Final = (_CRASH_AT + _CRASH_SIZE) // 8  # words
     LOCK,  # number of the lock held, 0 = none
     LATENCY_SUM,  # ns
     LATENCY_MAX,  # ns
-) = range(13)
+    CONNECTIONS,  # open now
+    STREAMS,  # of the requests in hand, those whose answer goes on for long (SSE, WebSocket)
+    RESPONSES,  # the first of five: answers with a status of 1xx, 2xx, ... 5xx
+) = range(16)
 
+CODE_CLASSES: Final = 5
 
-TEXT: Final = 16  # the request in hand, if the worker names it
+# The requests in hand that are named: PLACES times a place of PLACE words.
+NAMES: Final = 24
+PLACES: Final = 8
+PLACE: Final = 32
+# Words of a place, then its two texts.
+(
+    P_BEGUN_AT,  # monotonic ns, 0 = the place is free
+    P_LENGTHS,  # bytes: of the name in the low 16 bits, of the request id in the next 16
+) = range(2)
+NAME_SIZE: Final = 192  # bytes
+ID_SIZE: Final = 48  # bytes
 
-
-TEXT_SIZE: Final = 128  # bytes, NUL-padded
-
-
-HISTOGRAM: Final = TEXT + TEXT_SIZE // 8
-
-
+HISTOGRAM: Final = NAMES + PLACES * PLACE
 BUCKETS: Final = 248
-
-
 COUNTERS: Final = HISTOGRAM + BUCKETS
-
-
 MAX_COUNTERS: Final = 64
-
 
 _UNIT: Final = 7  # bits: the histogram counts in 128 ns, so that 1 us is told as well as 1000 s
 
-
-STRIDE: Final = COUNTERS + MAX_COUNTERS + 8 - (COUNTERS + MAX_COUNTERS) % 8
-
+STRIDE: Final = COUNTERS + MAX_COUNTERS + -(COUNTERS + MAX_COUNTERS) % 8  # whole cache lines
 
 MAX_LOCKS: Final = 1024
 
@@ -116,6 +121,8 @@ class State(enum.IntEnum):
     DEAD = 5
     FINISHED = 6
 
+
+LIVING: Final = (State.STARTING, State.IDLE, State.BUSY, State.STOPPING)
 
 _STATES: Final = (*State, State.DEAD)
 
@@ -145,9 +152,19 @@ def bucket_bounds(bucket: int) -> tuple[int, int]:
     return mantissa << shift + _UNIT, mantissa + 1 << shift + _UNIT
 
 
+def section_base(first: int) -> int:
+    """Index of the first word of the block of the section whose first slot is `first`."""
+    return _SECTIONS_AT + first * SECTION
+
+
+def row_base(slot: int, slots: int) -> int:
+    """Index of the first word of a slot in a scoreboard of so many; -1 is the master's row."""
+    return _SECTIONS_AT + slots * SECTION + (slot + 1) * STRIDE
+
+
 def file_size(slots: int) -> int:
     """Bytes of a scoreboard with so many slots."""
-    return (_ROWS_AT + (slots + 1) * STRIDE) * 8
+    return row_base(slots, slots) * _WORD
 
 
 def stamped(state: State) -> int:
@@ -158,9 +175,3 @@ def stamped(state: State) -> int:
 def unpack_state(word: int) -> tuple[State, int]:
     """(state, since when in monotonic ns) of a STATE word. What no child writes counts as DEAD."""
     return _STATES[word & 7], word & ~7
-
-
-def text_of(row: memoryview) -> str:
-    """The request that a row names, or ""."""
-    data = row[TEXT : TEXT + TEXT_SIZE // 8].tobytes()
-    return data.split(b"\0", 1)[0].decode("utf-8", "replace")

@@ -1,11 +1,14 @@
-"""Where a process writes: its own row of the scoreboard."""
+"""Where a process writes: its own row of the scoreboard, and its section's block."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from supervisor.scoreboard.layout import STRIDE
+from supervisor.scoreboard import layout
+from supervisor.scoreboard.layout import READY_AT, STATE, STRIDE, State, stamped
+from supervisor.scoreboard.view import RowView
 
 if TYPE_CHECKING:
     from supervisor.scoreboard.lock import Lock
@@ -24,6 +27,22 @@ class Row:
         self.base = 0
         self.wait_for: Callable[[Lock, float | None], bool] | None = None
 
+    def note_pid(self, pid: int) -> None:
+        """Note whose it is."""
+        self.words[self.base + layout.PID] = pid
+
+    def set_state(self, state: State) -> None:
+        """Note state and instant in one word."""
+        self.words[self.base + STATE] = stamped(state)
+
+    def mark_ready(self) -> None:
+        """Note the instant at which this child became ready."""
+        self.words[self.base + READY_AT] = time.monotonic_ns()
+
+    def view(self) -> RowView:
+        """What it says now: a later write shows."""
+        return RowView(self.words[self.base : self.base + STRIDE])
+
 
 class Counter:
     """A number that every process adds to in its own row; readers sum the rows."""
@@ -38,3 +57,66 @@ class Counter:
         """Add `amount` (>= 0). About 0.1 us; never blocks."""
         row = self._row
         row.words[row.base + self._offset] += amount
+
+
+class Names:
+    """The requests in hand that a row names, at most PLACES: which, since when, with which id.
+
+    One owner, the child; from several threads only under the lock of its requests. Each call is a
+    few plain stores: the text is written before the word that says that it is there.
+    """
+
+    __slots__ = ("_bytes", "_free", "_words")
+
+    def __init__(self, row: memoryview) -> None:
+        self._words = row
+        self._bytes = row.cast("B")
+        self._free = [layout.NAMES + place * layout.PLACE for place in range(layout.PLACES)]
+
+    def add(self, begun: int, name: bytes, request_id: bytes = b"") -> int:
+        """Name a request that began at `begun` (monotonic ns): `GET /cart`, without its query, for
+        anybody may read it. Returns its place for `remove`; -1 where all places are taken.
+        """
+        if not self._free:
+            return -1
+        place, words = self._free.pop(), self._words
+        name, request_id = name[: layout.NAME_SIZE], request_id[: layout.ID_SIZE]
+        text = place * 8 + 16
+        self._bytes[text : text + len(name)] = name
+        if request_id:
+            start = text + layout.NAME_SIZE
+            self._bytes[start : start + len(request_id)] = request_id
+        words[place + layout.P_LENGTHS] = len(name) | len(request_id) << 16
+        words[place + layout.P_BEGUN_AT] = begun
+        return place
+
+    def remove(self, place: int) -> None:
+        """It is no longer in hand. `place` as `add` returned it."""
+        if place >= 0:
+            self._words[place + layout.P_BEGUN_AT] = 0
+            self._free.append(place)
+
+
+class Block:
+    """The words that all children of a section share; any of them writes, the last one wins."""
+
+    __slots__ = ("_all", "_bases", "words")
+
+    def __init__(self, words: memoryview, first: int, slots: int) -> None:
+        base = layout.section_base(first)
+        self.words = words[base : base + layout.SECTION]  # for who cannot afford a call
+        self._all = words
+        self._bases = [layout.row_base(slot, slots) for slot in range(first, slots)]
+
+    def be_slow_until(self, instant: int) -> None:
+        """Let the section's answers end their connections until then (monotonic ns)."""
+        self.words[layout.SLOW_UNTIL] = instant
+
+    def is_slow(self, now: int) -> bool:
+        """True while answers end their connections. `now`: monotonic ns."""
+        return self.words[layout.SLOW_UNTIL] > now
+
+    def mean_connections(self) -> float:
+        """The open connections of a child of this section, on the mean."""
+        own = self._bases[: max(1, self.words[layout.CHILDREN])]
+        return sum(self._all[base + layout.CONNECTIONS] for base in own) / len(own)

@@ -1,19 +1,19 @@
-"""The picture of a server in Prometheus' format, written by prometheus-client.
+"""The statistics of a server in Prometheus' format, written by prometheus-client.
 
 Only who asks for metrics imports this. Raises MissingExtra at import without prometheus-client.
 """
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from importlib import metadata
+from typing import Final, NamedTuple
 
 from supervisor.errors import MissingExtra
-from supervisor.scoreboard import layout
-from supervisor.scoreboard.layout import ServerState, bucket_of
-from supervisor.scoreboard.reader import Snapshot
-from supervisor.views import picture
-from supervisor.views.picture import Picture
+from supervisor.scoreboard.layout import ServerState
+from supervisor.views.latency import Histogram
+from supervisor.views.records import LiveChild, LiveStatistics, LiveWorker
 
 try:
     from prometheus_client import CollectorRegistry
@@ -41,10 +41,12 @@ class Exposition(NamedTuple):
     body: bytes
 
 
-def expose(snapshot: Snapshot, accept: str = "") -> Exposition:
-    """All metrics of a server, as an Accept header asks for: text or OpenMetrics."""
+def expose(facts: LiveStatistics, accept: str = "", *, per_child: bool = False) -> Exposition:
+    """All metrics of a server, as an Accept header asks for: text or OpenMetrics. Histograms of
+    each child, which are many lines, only if `per_child`.
+    """
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Server(snapshot))
+    registry.register(_Server(facts, per_child))
     encode, content_type = choose_encoder(accept)
     return Exposition(content_type, encode(registry))
 
@@ -52,52 +54,70 @@ def expose(snapshot: Snapshot, accept: str = "") -> Exposition:
 class _Server(Collector):
     """One server at one instant, as the registry wants it."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
-        self._snapshot = snapshot
+    def __init__(self, facts: LiveStatistics, per_child: bool) -> None:
+        self._facts = facts
+        self._per_child = per_child
 
     def describe(self) -> Iterable[Metric]:
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        facts = picture.detailed(self._snapshot)
-        server = facts["name"]
-        rows = [self._snapshot.row(slot) for slot in range(self._snapshot.slots)]
-        yield from _of_server(facts, server)
-        yield from _of_sections(facts, server, rows)
-        yield from _of_children(facts["children"], server, rows)
+        facts = self._facts
+        yield from _of_server(facts)
+        yield from _of_sections(facts)
+        yield from _of_children(facts, self._per_child)
+        yield _of_deaths(facts)
         counter = CounterMetricFamily(
             "supervisor_counter", "A counter of a module or a worker.", labels=("server", "name")
         )
-        for name, value in facts["counters"].items():
-            counter.add_metric((server, name), value)
+        for name, value in facts.counters.items():
+            counter.add_metric((facts.name, name), value)
         yield counter
 
 
-def _of_server(facts: Picture, server: str) -> Iterator[Metric]:
+def _of_server(facts: LiveStatistics) -> Iterator[Metric]:
     gauges = {
-        "ready": ("Every child is ready and the server runs.", facts["ready"]),
-        "generation": ("Lives of the set of children so far.", facts["generation"]),
-        "start_time_seconds": ("Start of the server, since 1970.", facts["started_at"]),
+        "ready": ("Every child is ready and the server runs.", facts.ready),
+        "generation": ("Lives of the set of children so far.", facts.generation),
+        "start_time_seconds": ("Start of the server, since 1970.", facts.started_at),
+        "draining_children": ("Children of older generations.", facts.draining_children),
     }
-    if facts["last_crash"]:
+    if facts.last_crash:
         help_text = "The last unexpected death of a child, since 1970."
-        gauges["last_crash_time_seconds"] = (help_text, facts["last_crash"]["at"])
+        gauges["last_crash_time_seconds"] = (help_text, facts.last_crash.at)
     for name, (text, value) in gauges.items():
         gauge = GaugeMetricFamily(f"supervisor_{name}", text, labels=("server",))
-        gauge.add_metric((server,), value)
+        gauge.add_metric((facts.name,), value)
         yield gauge
     for name, text, value in (
-        ("restarts", "Generations after the first.", max(0, facts["generation"] - 1)),
-        ("forced", "Children of this generation that needed SIGKILL to stop.", facts["forced"]),
+        ("restarts", "Generations after the first.", max(0, facts.generation - 1)),
+        ("forced", "Children of this generation that needed SIGKILL to stop.", facts.forced),
     ):
         counter = CounterMetricFamily(f"supervisor_{name}", text, labels=("server",))
-        counter.add_metric((server,), value)
+        counter.add_metric((facts.name,), value)
         yield counter
     state = GaugeMetricFamily("supervisor_state", "1 for its state.", labels=("server", "state"))
     for known in ServerState:
         name = known.name.lower()
-        state.add_metric((server, name), name == facts["state"])
+        state.add_metric((facts.name, name), name == facts.state)
     yield state
+    yield _build_info(facts.name)
+
+
+def _build_info(server: str) -> Metric:
+    labels = ("server", "version", "python")
+    info = GaugeMetricFamily("supervisor_build_info", "1; the labels say what runs.", labels=labels)
+    version = metadata.version("prefork-supervisor")
+    info.add_metric((server, version, platform.python_version()), 1)
+    return info
+
+
+def _of_deaths(facts: LiveStatistics) -> Metric:
+    labels = ("server", "worker", "cause")
+    deaths = CounterMetricFamily("supervisor_deaths", "Unexpected deaths.", labels=labels)
+    for worker, cause, count in facts.deaths:
+        deaths.add_metric((facts.name, worker, cause), count)
+    return deaths
 
 
 class _Families:
@@ -115,75 +135,91 @@ class _Families:
         self.active = GaugeMetricFamily(
             f"supervisor_{prefix}_active", f"Requests in hand of {of}.", labels=labels
         )
-        self.duration = HistogramMetricFamily(
-            f"supervisor_{prefix}_request_duration_seconds",
-            f"Latency of the requests of {of}.",
-            labels=labels,
-        )
 
-    def add(self, labels: Sequence[str], facts: Picture, rows: Sequence[memoryview]) -> None:
+    def add(self, labels: Sequence[str], facts: LiveWorker | LiveChild) -> None:
         """Add one section or one child."""
         for name, family in self.counters.items():
-            family.add_metric(labels, facts[name])
-        self.active.add_metric(labels, facts["active"])
-        latency_sum = sum(row[layout.LATENCY_SUM] for row in rows) / 1e9
-        self.duration.add_metric(labels, cumulated(picture.histogram_of(rows)), latency_sum)
+            family.add_metric(labels, getattr(facts, name))
+        self.active.add_metric(labels, facts.active)
 
     def all(self) -> tuple[Metric, ...]:
         """The families, filled."""
-        return (*self.counters.values(), self.active, self.duration)
+        return (*self.counters.values(), self.active)
 
 
-def _of_sections(facts: Picture, server: str, rows: Sequence[memoryview]) -> Iterator[Metric]:
-    families = _Families("worker", "a worker section", ("server", "worker"))
+def _of_sections(facts: LiveStatistics) -> Iterator[Metric]:
+    names = ("server", "worker")
+    families = _Families("worker", "a worker section", names)
+    responses = CounterMetricFamily(
+        "supervisor_worker_responses", "Answers by class of status.", labels=(*names, "code")
+    )
+    duration = _durations("worker", "a worker section", names)
+    for worker in facts.workers:
+        labels = (facts.name, worker.name)
+        families.add(labels, worker)
+        duration.add_metric(labels, cumulated(worker.histogram), worker.latency_sum)
+        for code, count in worker.responses.items():
+            if any(worker.responses.values()):
+                responses.add_metric((*labels, code), count)
+    yield from (*families.all(), duration, responses, *_of_listeners(facts))
+
+
+def _of_listeners(facts: LiveStatistics) -> tuple[Metric, Metric]:
     labels = ("server", "worker", "address")
     queued = GaugeMetricFamily("supervisor_listener_queued", "Waits to be accepted.", labels=labels)
     backlog = GaugeMetricFamily("supervisor_listener_backlog", "May wait.", labels=labels)
-    slot = 0
-    for worker in facts["workers"]:
-        own = rows[slot : slot + worker["children"]]
-        slot += worker["children"]
-        busy = picture.sums_of(own)
-        families.add((server, worker["name"]), worker | busy, own)
-        for listen in worker["listen"]:
-            where = (server, worker["name"], listen["address"])
-            backlog.add_metric(where, listen["backlog"])
-            if listen["queued"] is not None:
-                queued.add_metric(where, listen["queued"])
-    yield from (*families.all(), queued, backlog)
+    for worker in facts.workers:
+        for listen in worker.listen:
+            where = (facts.name, worker.name, listen.address)
+            backlog.add_metric(where, listen.backlog)
+            if listen.queued is not None:
+                queued.add_metric(where, listen.queued)
+    return queued, backlog
 
 
-def _of_children(
-    children: Iterable[Picture], server: str, rows: Sequence[memoryview]
-) -> Iterator[Metric]:
+def _durations(prefix: str, of: str, labels: Sequence[str]) -> HistogramMetricFamily:
+    name = f"supervisor_{prefix}_request_duration_seconds"
+    return HistogramMetricFamily(name, f"Latency of the requests of {of}.", labels=labels)
+
+
+def _of_children(facts: LiveStatistics, per_child: bool) -> Iterator[Metric]:
     names = ("server", "worker", "slot")
     families = _Families("child", "a child", names)
     gauges = {
         "ready": ("1 when it has become ready.", "ready"),
+        "connections": ("Open connections.", "connections"),
         "resident_memory_bytes": ("Resident memory.", "rss_bytes"),
         "proportional_memory_bytes": ("Memory, the shared part divided by sharers.", "pss_bytes"),
         "uptime_seconds": ("Since its fork.", "uptime"),
     }
-    filled: dict[str, Any] = {
+    filled = {
         key: GaugeMetricFamily(f"supervisor_child_{key}", text, labels=names)
         for key, (text, _) in gauges.items()
     }
     cpu = CounterMetricFamily("supervisor_child_cpu_seconds", "CPU used.", labels=names)
+    duration = _durations("child", "a child", names)
     state = GaugeMetricFamily(
         "supervisor_child_state", "1 for its state.", labels=(*names, "state")
     )
-    for child in children:
-        labels = (server, child["worker"], str(child["slot"]))
-        families.add(labels, child, [rows[child["slot"]]])
-        cpu.add_metric(labels, child["cpu_seconds"])
+    for child in facts.children:
+        labels = (facts.name, child.worker, str(child.slot))
+        families.add(labels, child)
+        cpu.add_metric(labels, child.cpu_seconds)
         for key, (_, fact) in gauges.items():
-            filled[key].add_metric(labels, child[fact])
+            filled[key].add_metric(labels, getattr(child, fact))
         for known in _CHILD_STATES:
-            state.add_metric((*labels, known), known == child["state"])
+            state.add_metric((*labels, known), known == child.state)
+        if per_child:
+            duration.add_metric(labels, cumulated(child.histogram), child.latency_sum)
     yield from (*families.all(), cpu, *filled.values(), state)
+    if per_child:
+        yield duration
 
 
-def cumulated(histogram: Sequence[int]) -> list[tuple[str, float]]:
+def cumulated(histogram: Histogram) -> list[tuple[str, float]]:
     """Buckets of Prometheus, [(upper bound in s, requests below it)...], the last "+Inf"."""
-    pairs = [(repr(bound / 1e9), float(sum(histogram[: bucket_of(bound)]))) for bound in _BOUNDS]
-    return [*pairs, ("+Inf", float(sum(histogram)))]
+    pairs = [
+        (repr(bound / 1e9), float(sum(n for latency, n in histogram if latency < bound / 1e9)))
+        for bound in _BOUNDS
+    ]
+    return [*pairs, ("+Inf", float(sum(n for _, n in histogram)))]

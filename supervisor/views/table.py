@@ -1,13 +1,14 @@
-"""The picture of a server for people: aligned columns, in colour where somebody wants it."""
+"""The statistics of a server for people: aligned columns, in colour where somebody wants it."""
 
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
-from supervisor.views.picture import Picture
+from supervisor.views.crashes import crash_line
+from supervisor.views.records import LiveChild, LiveStatistics, LiveWorker, Totals
+from supervisor.views.text import duration
 
 # SGR codes, ECMA-48 8.3.117. What needs no attention has no colour.
 _COLOURS: Final = {
@@ -45,15 +46,18 @@ def coloured(text: str, role: str) -> str:
     return f"\x1b[{code}m{text}\x1b[0m" if code else text
 
 
-def table(facts: Picture, paint: Paint = plain) -> str:
-    """A whole picture: headline, sections, children, counters, last crash."""
+def table(facts: LiveStatistics, paint: Paint = plain) -> str:
+    """Everything: headline, sections, children, counters, last crash."""
     lines = [_headline(facts, paint)]
-    lines += aligned(_worker_rows(facts["workers"]), paint)
-    lines += aligned(child_rows(facts["children"]), paint)
-    if facts["counters"]:
-        lines += aligned([("counter", "value"), *facts["counters"].items()], paint)
-    if facts["last_crash"]:
-        lines.append(paint(crash_line(facts["last_crash"]), "bad"))
+    lines += aligned(_worker_rows(facts.workers), paint)
+    lines += aligned(child_rows(facts.children), paint)
+    if facts.draining:
+        rows = [(one.generation, one.pid, one.active) for one in facts.draining]
+        lines += aligned([("draining generation", "pid", "active"), *rows], paint)
+    if facts.counters:
+        lines += aligned([("counter", "value"), *facts.counters.items()], paint)
+    if facts.last_crash:
+        lines.append(paint(crash_line(facts.last_crash), "bad"))
     return "\n".join(lines)
 
 
@@ -79,98 +83,76 @@ def aligned(rows: Sequence[Sequence[Any]], paint: Paint = plain) -> list[str]:
     return lines
 
 
-def crash_line(crash: Picture) -> str:
-    """The last crash in one line."""
-    lock = f" lock {crash['lock']}" if crash["lock"] else ""
-    return (
-        f"last crash: {instant(crash['at'])} generation {crash['generation']} "
-        f"{crash['worker']}/{crash['slot']} pid {crash['pid']} {crash['cause']}{lock}"
-    )
-
-
-def instant(seconds: float) -> str:
-    """`2026-11-22T00:57:47Z`."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
-
-
-def duration(seconds: float) -> str:
-    """`2d 3:04:05`."""
-    days, rest = divmod(max(0, int(seconds)), 86_400)
-    clock = f"{rest // 3600:d}:{rest % 3600 // 60:02d}:{rest % 60:02d}"
-    return f"{days}d {clock}" if days else clock
-
-
-def _headline(facts: Picture, paint: Paint) -> str:
-    totals = facts["totals"]
-    forced = facts.get("forced")
+def _headline(facts: LiveStatistics, paint: Paint) -> str:
+    totals = facts.totals
     parts = [
-        paint(facts["name"], "name"),
-        f"pid {facts['pid']}",
-        paint(facts["state"], facts["state"]),
-        f"generation {facts['generation']}",
-        f"up {duration(facts['uptime'])}",
-        f"requests {totals['requests']}",
+        paint(facts.name, "name"),
+        f"pid {facts.pid}",
+        paint(facts.state, facts.state),
+        f"generation {facts.generation}",
+        f"up {duration(facts.uptime)}",
+        f"requests {totals.requests}",
         _errors_of(totals, paint),
-        f"active {totals['active']}",
+        f"active {totals.active}",
     ]
-    if facts.get("master", {}).get("is_frozen"):
-        parts.append(paint("master frozen", "bad"))
-    if forced:
-        parts.append(paint(f"killed while stopping {forced}", "bad"))
+    if facts.reason not in ("", facts.state):
+        parts.append(paint(facts.reason, "bad"))
+    if facts.forced:
+        parts.append(paint(f"killed while stopping {facts.forced}", "bad"))
     return "  ".join(parts)
 
 
-def _errors_of(totals: Picture, paint: Paint) -> str:
-    text = f"errors {totals['errors']}"
-    return paint(text, "bad") if totals["errors"] else text
+def _errors_of(totals: Totals, paint: Paint) -> str:
+    text = f"errors {totals.errors}"
+    return paint(text, "bad") if totals.errors else text
 
 
 def _errors(count: int) -> Cell:
     return Cell(count, "bad" if count else "")
 
 
-def _worker_rows(workers: Iterable[Picture]) -> list[tuple[Any, ...]]:
+def _worker_rows(workers: Iterable[LiveWorker]) -> list[tuple[Any, ...]]:
     heads = ("worker", "type", "children", "requests", "errors", "active", "queued")
     rows: list[tuple[Any, ...]] = [(*heads, "p50 ms", "p99 ms", "max ms", "listen")]
     for one in workers:
-        latency = one["latency"]
+        latency = one.latency
         rows.append(
             (
-                Cell(one["name"], "name"),
-                one["type"],
-                one["children"],
-                one["requests"],
-                _errors(one["errors"]),
-                one["active"],
-                sum(listen["queued"] or 0 for listen in one["listen"]),
-                *(f"{latency[key] * 1e3:.2f}" for key in ("p50", "p99", "max")),
-                " ".join(listen["address"] for listen in one["listen"]),
+                Cell(one.name, "name"),
+                one.type,
+                one.children,
+                one.requests,
+                _errors(one.errors),
+                one.active,
+                sum(listen.queued or 0 for listen in one.listen),
+                *(f"{seconds * 1e3:.2f}" for seconds in (latency.p50, latency.p99, latency.max)),
+                " ".join(listen.address for listen in one.listen),
             )
         )
     return rows
 
 
-def child_rows(children: Sequence[Picture]) -> list[tuple[Any, ...]]:
+def child_rows(children: Sequence[LiveChild]) -> list[tuple[Any, ...]]:
     """The children as rows; a column of requests in hand only where one is named."""
     heads = ("child", "slot", "pid", "state", "requests", "errors", "active", "busy s", "cpu s")
     rows: list[tuple[Any, ...]] = [(*heads, "rss MiB", "uptime")]
     rows += [
         (
-            Cell(one["worker"], "name"),
-            one["slot"],
-            one["pid"],
-            Cell(one["state"], one["state"]),
-            one["requests"],
-            _errors(one["errors"]),
-            one["active"],
-            f"{one['busy_seconds']:.2f}",
-            f"{one['cpu_seconds']:.2f}",
-            f"{one['rss_bytes'] / 2**20:.1f}",
-            duration(one["uptime"]),
+            Cell(one.worker, "name"),
+            one.slot,
+            one.pid,
+            Cell(one.state, one.state),
+            one.requests,
+            _errors(one.errors),
+            one.active,
+            f"{one.busy_seconds:.2f}",
+            f"{one.cpu_seconds:.2f}",
+            f"{one.rss_bytes / 2**20:.1f}",
+            duration(one.uptime),
         )
         for one in children
     ]
-    requests = ["request", *(one.get("request", "") for one in children)]
+    requests = ["request", *(one.request for one in children)]
     if any(requests[1:]):
         rows = [(*row, request) for row, request in zip(rows, requests, strict=True)]
     return rows

@@ -14,7 +14,7 @@ from tests.support.harness import DEADLINE, SUPERVISOR, environment, supervisor
 
 STATS = {
     "name", "pid", "state", "generation", "started_at", "uptime",
-    "totals", "workers", "children", "counters", "last_crash",
+    "totals", "workers", "children", "draining", "crashes", "counters", "last_crash",
 }  # fmt: skip
 TOTALS = {"requests", "errors", "active", "busy_seconds"}
 WORKER = {"name", "type", "listen", "children", "requests", "errors", "active", "latency"}

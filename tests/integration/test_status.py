@@ -285,6 +285,6 @@ def test_a_request_in_hand_is_named(serve):
     with dial(server) as connection:
         assert line(connection) == "taken"
         child = json.loads(get(server, "/stats.json")[2])["children"][0]
-        assert (child["state"], child["request"]) == ("busy", "GET /cart")
+        assert (child["state"], child["in_hand"][0][0]) == ("busy", "GET /cart")
         assert "GET /cart" in server.command("stats").stdout
     assert server.stop() == -signal.SIGTERM

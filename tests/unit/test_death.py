@@ -8,6 +8,7 @@ import pytest
 from supervisor.log.forms import Entry, Origin, as_text
 from supervisor.master.death import Crash, cause_of, last_line, own_part
 from supervisor.scoreboard.layout import State
+from supervisor.scoreboard.records import Report
 from supervisor.system.process import Death, fork_all
 
 RAISED = 'Traceback (most recent call last):\n  File "a.py", line 1, in run\nValueError: no\n'
@@ -44,7 +45,7 @@ def crash(death, **facts):
         "state": State.IDLE,
         "in_state": 1.5,
         "uptime": 60.0,
-        "request": "",
+        "requests": (),
         "lock": None,
         "traceback": "",
         "was_ready": True,
@@ -93,20 +94,21 @@ def test_a_fault_in_one_entry():
     died = crash(
         killed(signal.SIGSEGV, dumped_core=True),
         state=State.BUSY,
-        request="GET /cart",
+        requests=("GET /cart 0.520s id=7", "GET / 0.100s"),
         lock="cache.write",
         traceback=FATAL,
     )
     assert entry(died) == (
         "child died worker=web slot=3 pid=4712 cause=SIGSEGV signal=SIGSEGV core_dumped=True"
-        ' uptime=60.000s state=busy for=1.500s request="GET /cart" lock=cache.write'
-        " peak_rss=12MiB cpu=0.250s\n" + textwrap.indent(FATAL.rstrip("\n"), "  ")
+        ' uptime=60.000s state=busy for=1.500s request="GET /cart 0.520s id=7"'
+        " lock=cache.write peak_rss=12MiB cpu=0.250s\n  also in hand: GET / 0.100s\n"
+        + textwrap.indent(FATAL.rstrip("\n"), "  ")
     )
 
 
 def test_a_request_cannot_forge_a_line():
     """A line break in the name of a request does not break the line."""
-    assert len(entry(crash(exited(3), request="/\nchild")).splitlines()) == 1
+    assert len(entry(crash(exited(3), requests=("/\nchild",))).splitlines()) == 1
 
 
 @pytest.mark.parametrize("proved", [True, False])
@@ -130,19 +132,35 @@ def test_a_crash_in_one_line(facts, message):
     assert crash(exited(3), **facts).message() == message
 
 
-def test_the_record_is_the_contract():
-    """The statistics keep these facts, by these names."""
-    assert crash(killed(signal.SIGSEGV), lock="cache.write", traceback=FATAL).record() == {
-        "at": 1_700_000_000.5,
-        "generation": 2,
-        "slot": 3,
-        "worker": "web",
-        "pid": 4712,
-        "cause": "SIGSEGV",
-        "state": "idle",
-        "lock": "cache.write",
-        "traceback": FATAL,
-    }
+def test_the_report_is_what_readers_find():
+    """Statistics and `why` keep all that is known."""
+    killed_busy = crash(
+        killed(signal.SIGSEGV, dumped_core=True),
+        requests=("GET /cart 0.520s",),
+        lock="cache.write",
+        traceback=FATAL,
+    )
+    assert killed_busy.report() == Report(
+        at=1_700_000_000.5,
+        generation=2,
+        slot=3,
+        worker="web",
+        pid=4712,
+        cause="SIGSEGV",
+        signal="SIGSEGV",
+        state="idle",
+        lock="cache.write",
+        peak_rss_bytes=12 * 2**20 + 5,
+        oom=False,
+        requests=("GET /cart 0.520s",),
+        traceback=FATAL,
+        exit_code=None,
+        core_dumped=True,
+        was_ready=True,
+        uptime=60.0,
+        in_state=1.5,
+        cpu_seconds=0.25,
+    )
 
 
 @pytest.mark.parametrize(

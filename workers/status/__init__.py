@@ -5,13 +5,14 @@ It reads a copy of the scoreboard; the master takes no part, and nobody but this
 
 from __future__ import annotations
 
-import json
 import select
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, ClassVar, Final
 
+import msgspec
 from msgspec import Meta
 
 from supervisor.child.child import Child
@@ -19,7 +20,7 @@ from supervisor.child.worker import Worker
 from supervisor.config.schema import Options, Timeout
 from supervisor.errors import MissingExtra
 from supervisor.scoreboard.reader import Snapshot
-from supervisor.views import picture
+from supervisor.views import statistics
 from supervisor.workers.status.clients import Client, Clients
 from supervisor.workers.status.exchange import Answer, Route, refusal, text
 
@@ -36,6 +37,9 @@ class StatusOptions(Options, frozen=True):
     connection_timeout: Annotated[
         Timeout, Meta(description="for the request, and again for the answer")
     ] = 10.0
+    per_child: Annotated[bool, Meta(description="`/metrics` has a histogram of each child too")] = (
+        False
+    )
 
 
 class Status(Worker):
@@ -81,24 +85,32 @@ class Status(Worker):
         return answer
 
     def _route(self, snapshot: Snapshot) -> Route:
+        facts: dict[str, Callable[[Snapshot, str], Answer]] = {
+            "/stats.json": _statistics,
+            "/metrics": partial(_metrics, per_child=self.options.per_child),
+            "/healthz": _health,
+            "/readyz": _readiness,
+        }
+
         def route(path: str, accept: str) -> Answer | None:
-            make = _FACTS.get(path)
+            make = facts.get(path)
             return make(snapshot, accept) if make else self._files.get(path)
 
         return route
 
 
 def _statistics(snapshot: Snapshot, _accept: str) -> Answer:
-    body = json.dumps(picture.detailed(snapshot)).encode()
+    body = msgspec.json.encode(statistics.of(snapshot))
     return Answer(HTTPStatus.OK, "application/json", body)
 
 
-def _metrics(snapshot: Snapshot, accept: str) -> Answer:
+def _metrics(snapshot: Snapshot, accept: str, *, per_child: bool) -> Answer:
     try:
         from supervisor.views import metrics
     except MissingExtra as error:
         return text(HTTPStatus.NOT_IMPLEMENTED, str(error))
-    page = metrics.expose(snapshot, accept)
+    facts = statistics.of(snapshot, per_child=per_child)
+    page = metrics.expose(facts, accept, per_child=per_child)
     return Answer(HTTPStatus.OK, page.content_type, page.body)
 
 
@@ -107,14 +119,7 @@ def _health(_snapshot: Snapshot, _accept: str) -> Answer:
 
 
 def _readiness(snapshot: Snapshot, _accept: str) -> Answer:
-    if picture.is_ready(snapshot):
+    reason = statistics.why_not_ready(snapshot)
+    if not reason:
         return text(HTTPStatus.OK, "ready")
-    return text(HTTPStatus.SERVICE_UNAVAILABLE, "not ready")
-
-
-_FACTS: Final[dict[str, Callable[[Snapshot, str], Answer]]] = {
-    "/stats.json": _statistics,
-    "/metrics": _metrics,
-    "/healthz": _health,
-    "/readyz": _readiness,
-}
+    return text(HTTPStatus.SERVICE_UNAVAILABLE, f"not ready: {reason}")

@@ -117,6 +117,7 @@ function showHead(facts) {
   document.body.dataset.state = facts.state;
   showFacts(by("facts"), [
     ["pid", facts.pid + (facts.master.is_frozen ? " (frozen)" : "")],
+    ["not ready", facts.reason === facts.state ? "" : facts.reason],
     ["generation", facts.generation],
     ["restarts", facts.generation - 1],
     ["up", duration(facts.uptime)],
@@ -182,7 +183,7 @@ function showChildren(facts) {
 
 function tile(slot, child) {
   const state = child ? child.state : "gone";
-  const words = child && child.request ? child.request : state;
+  const words = child && child.in_hand.length ? child.in_hand[0][0] : state;
   const made = element("button", { type: "button", class: `tile ${state}`, "data-slot": slot, "aria-pressed": String(slot === selected), title: child ? `pid ${child.pid}, ${state}` : state }, element("b", {}, String(slot)), element("span", {}, words));
   made.addEventListener("click", () => {
     selected = selected === slot ? null : slot;
@@ -196,8 +197,8 @@ function showChild(child) {
   if (!child) return;
   showFacts(by("child"), [
     ["slot", child.slot], ["section", child.worker], ["pid", child.pid],
-    ["state", child.state === "frozen" ? "frozen" : `${child.state} for ${duration(child.since)}`], ["request", child.request],
-    ["requests", count(child.requests)], ["errors", count(child.errors)], ["in hand", child.active],
+    ["state", child.state === "frozen" ? "frozen" : `${child.state} for ${duration(child.since)}`], ["in hand", child.in_hand.map(([name, seconds, id]) => join([name, duration(seconds), id])).join(", ")],
+    ["requests", count(child.requests)], ["errors", count(child.errors)], ["active", child.active],
     ["busy", `${child.busy_seconds.toFixed(1)} s`], ["CPU", `${child.cpu_seconds.toFixed(1)} s`],
     ["resident", join(bytes(child.rss_bytes))], ["own share", child.pss_bytes ? join(bytes(child.pss_bytes)) : ""],
     ["up", duration(child.uptime)],

@@ -1,0 +1,121 @@
+"""What went wrong, told: a death as one log entry, and the history for who asks why."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+import supervisor
+from supervisor.log.forms import Entry, Size, told
+from supervisor.scoreboard.records import KEPT, History, Incident, Report
+from supervisor.scoreboard.view import printable
+from supervisor.views.text import instant
+
+_FRAME: Final = re.compile(r'  File "(?P<path>[^"]*)"')
+_PACKAGE: Final = str(Path(supervisor.__file__).parent)
+_LIBRARIES: Final = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib"))
+_INSTALLED: Final = ("/site-packages/", "/dist-packages/")
+
+
+def facts(report: Report) -> dict[str, Any]:
+    """The facts of a death for its entry in the log, with what the black box holds."""
+    return {
+        "worker": report.worker,
+        "slot": report.slot,
+        "pid": report.pid,
+        "cause": report.cause,
+        "exit": report.exit_code,
+        "signal": report.signal,
+        "core_dumped": True if report.core_dumped else None,
+        "uptime": report.uptime,
+        "state": report.state,
+        "for": report.in_state,
+        "request": report.requests[0] if report.requests else None,
+        "lock": report.lock,
+        "peak_rss": Size(report.peak_rss_bytes),
+        "cpu": report.cpu_seconds,
+        "note": "\n".join(_notes(report)) or None,
+        "traceback": report.traceback or None,
+    }
+
+
+def _notes(report: Report) -> Iterator[str]:
+    if report.oom:
+        yield "killed by the kernel's OOM killer"
+    yield from (f"also in hand: {request}" for request in report.requests[1:])
+
+
+def why(history: History) -> Iterator[str]:
+    """The last crashes and incidents, newest first, each as some lines."""
+    events: list[Report | Incident] = [*history.crashes, *history.incidents]
+    events.sort(key=lambda event: -event.at)
+    for event in events[:KEPT]:
+        event = msgspec.structs.replace(event, traceback="\n".join(folded(event.traceback)))
+        yield told(_entry(event))
+
+
+def _entry(event: Report | Incident) -> Entry:
+    at = int(event.at * 1e9)
+    if isinstance(event, Report):
+        return Entry(at, "ERROR", "child died", facts(event) | {"generation": event.generation})
+    return Entry(at, "ERROR", event.kind, _facts_of_incident(event))
+
+
+def _facts_of_incident(incident: Incident) -> dict[str, Any]:
+    return {
+        "reason": incident.reason,
+        "worker": incident.worker or None,
+        "slot": incident.slot,
+        "pid": incident.pid,
+        "generation": incident.generation,
+        "traceback": incident.traceback or None,
+    }
+
+
+def crash_line(report: Report) -> str:
+    """The last crash in one line."""
+    lock = f" lock {report.lock}" if report.lock else ""
+    request = f" {report.requests[0]}" if report.requests else ""
+    return printable(
+        f"last crash: {instant(report.at)} generation {report.generation} "
+        f"{report.worker}/{report.slot} pid {report.pid} {report.cause}{lock}{request}"
+    )
+
+
+def folded(traceback: str) -> Iterator[str]:
+    """The lines of a traceback with the application's own frames first, under each heading; of the
+    others only their number is told, if there are own ones.
+    """
+    frames: list[list[str]] = []
+    for line in traceback.splitlines():
+        if _FRAME.match(line):
+            frames.append([line])
+        elif frames and line.startswith("    "):
+            frames[-1].append(line)
+        else:
+            yield from _own_first(frames)
+            frames = []
+            yield line
+    yield from _own_first(frames)
+
+
+def _own_first(frames: list[list[str]]) -> Iterator[str]:
+    own = [frame for frame in frames if _is_own(frame[0])]
+    yield from itertools.chain.from_iterable(own or frames)
+    if own and len(own) < len(frames):
+        yield f"  ({len(frames) - len(own)} frames of libraries)"
+
+
+def _is_own(line: str) -> bool:
+    """True for a frame of the application: not ours, not Python's, not of an installed package."""
+    found = _FRAME.match(line)
+    path = found["path"] if found else ""
+    if path.startswith(("<frozen ", _PACKAGE + "/")) or any(one in path for one in _INSTALLED):
+        return False
+    return not path.startswith(tuple(f"{one}/" for one in _LIBRARIES))
