@@ -9,9 +9,11 @@ import subprocess
 import time
 from http.client import HTTPConnection
 
+import msgspec
 import pytest
 
 from supervisor.views.rates import between
+from supervisor.views.records import LiveStatistics
 from tests.support.clients import ask, dial, endpoint, rest
 from tests.support.configs import table, web
 from tests.support.harness import DEADLINE, environment
@@ -84,8 +86,9 @@ def test_rates_right_after_a_restart(serve):
     for _ in range(5):
         ask(server)
     now = look(server)
-    seconds = now["at"] - before["at"]
-    assert between(before, now).sections["web"].requests == pytest.approx(5 / seconds)
+    first, then = (msgspec.convert(facts, LiveStatistics) for facts in (before, now))
+    seconds = then.monotonic - first.monotonic
+    assert between(first, then).sections["web"].requests == pytest.approx(5 / seconds)
     assert server.stop() == -signal.SIGTERM
 
 

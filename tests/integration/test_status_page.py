@@ -84,7 +84,7 @@ def test_what_a_client_names_is_never_markup(watched, browser):
     server = watched(web())
     shown = browser.run(
         """(() => {
-        show({...last, children: [{...last.children[0], request: '<img src=x>'}],
+        show({...last, children: [{...last.children[0], in_hand: [['<img src=x>', 1, '']]}],
           counters: {'<b>x</b>': 1}, last_crash: {worker: '<i>', slot: 0, pid: 1, cause: '<u>',
           state: 'busy', lock: null, generation: 1, at: 1, traceback: '<script>1</script>'}});
         return [document.querySelector('.tile span').innerText,
