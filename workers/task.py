@@ -67,7 +67,7 @@ class Task(Worker):
         except (Exception, SystemExit) as error:
             if self.options.on_error == "die":
                 raise
-            child.log.error("task failed run=%s", self.options.run, exc_info=error)
+            child.log.error("task failed", exc_info=error, extra={"run": self.options.run})
 
 
 def next_start(started: float, every: float, now: float) -> float:

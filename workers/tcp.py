@@ -86,11 +86,20 @@ def log_failure(child: Child, error: BaseException, address: Any) -> None:
     """A client that went away or fell silent is one line; anything else is the handler's
     traceback.
     """
+    facts = {"peer": peer_of(address)}
     if isinstance(error, ConnectionError | TimeoutError):
         what = f"{type(error).__name__}: {error}"
-        child.log.info("request failed peer=%s error=%s", address, what)
+        child.log.info("request failed", extra={**facts, "error": what})
     else:
-        child.log.error("request failed peer=%s", address, exc_info=error)
+        child.log.error("request failed", exc_info=error, extra=facts)
+
+
+def peer_of(address: Any) -> str | None:
+    """`192.0.2.7:5060`, `[2001:db8::7]:5060`; None on a unix socket, whose clients have none."""
+    if not isinstance(address, tuple):
+        return None
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def hang_up(connection: socket.socket) -> None:

@@ -16,6 +16,7 @@ from supervisor.child.child import Child
 from supervisor.child.names import load_object
 from supervisor.child.worker import Worker
 from supervisor.config.schema import Options
+from supervisor.workers.tcp import peer_of
 
 _LARGEST: Final = 65_535
 _SEND_TIMEOUT: Final = 1_000  # ms that a full send buffer may take to drain
@@ -81,7 +82,7 @@ class Udp(Worker):
             if answer is not None:
                 _send(sock, answer, address, source)
         except (Exception, SystemExit) as error:
-            child.log.error("request failed peer=%s", address, exc_info=error)
+            child.log.error("request failed", exc_info=error, extra={"peer": peer_of(address)})
             return True
         return False
 

@@ -60,29 +60,27 @@ class Log:
         """True where entries of this level are written."""
         return level >= self._level
 
-    def debug(self, event: str, /, *arguments: object, **facts: object) -> None:
+    def debug(self, event: str, /, **facts: object) -> None:
         """Each wake."""
-        self._tell(Level.DEBUG, event, arguments, facts)
+        self._tell(Level.DEBUG, event, facts)
 
-    def info(self, event: str, /, *arguments: object, **facts: object) -> None:
+    def info(self, event: str, /, **facts: object) -> None:
         """The life of the server."""
-        self._tell(Level.INFO, event, arguments, facts)
+        self._tell(Level.INFO, event, facts)
 
-    def warning(self, event: str, /, *arguments: object, **facts: object) -> None:
+    def warning(self, event: str, /, **facts: object) -> None:
         """The unexpected."""
-        self._tell(Level.WARNING, event, arguments, facts)
+        self._tell(Level.WARNING, event, facts)
 
-    def error(
-        self, event: str, /, *arguments: object, exc: BaseException | None = None, **facts: object
-    ) -> None:
+    def error(self, event: str, /, *, exc: BaseException | None = None, **facts: object) -> None:
         """What needs a person; with the traceback of `exc`."""
         if exc is not None:
             facts["traceback"] = "".join(traceback.format_exception(exc))
-        self._tell(Level.ERROR, event, arguments, facts)
+        self._tell(Level.ERROR, event, facts)
 
-    def exception(self, event: str, /, *arguments: object, **facts: object) -> None:
+    def exception(self, event: str, /, **facts: object) -> None:
         """An error with the traceback of the exception in hand."""
-        self.error(event, *arguments, exc=sys.exception(), **facts)
+        self.error(event, exc=sys.exception(), **facts)
 
     def write(self, entry: Entry) -> None:
         """Write an entry, whatever its level."""
@@ -92,12 +90,8 @@ class Log:
         """Write what somebody else has to say, whatever its level."""
         self.write(Entry(time.time_ns(), severity.name, message, facts, logger, severity))
 
-    def _tell(
-        self, level: Level, event: str, arguments: tuple[object, ...], facts: dict[str, object]
-    ) -> None:
+    def _tell(self, level: Level, event: str, facts: dict[str, object]) -> None:
         if self.is_enabled(level):
-            if arguments:
-                event = event % arguments
             self.write(Entry(time.time_ns(), level.name, event, facts, severity=level))
 
 

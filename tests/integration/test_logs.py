@@ -132,7 +132,8 @@ def test_a_json_log_through_a_whole_life(serve):
     assert not_sold["traceback"].endswith("ValueError: in hand")
     only(log, event="offered", amount=4, **in_child)
     assert "LookupError: in a thread" in only(log, logger="threading", level="error")["traceback"]
-    failed = [entry for entry in log if entry["message"].startswith("request failed")]
+    failed = [entry for entry in log if entry.get("event") == "request failed"]
+    assert all(entry["peer"].startswith("127.0.0.1:") for entry in failed)
     assert [entry["traceback"].count("IndexError") for entry in failed] == [1, 0]
     died = only(log, event="child died", cause="SIGSEGV", signal="SIGSEGV", level="error")
     assert died["traceback"].startswith("Fatal Python error: Segmentation fault")
