@@ -55,7 +55,10 @@ def stop(file: Path | None, timeout: float | None) -> None:
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(file: Path | None, as_json: bool) -> None:
-    """Say whether the server runs: exit status 0 if it does, 3 if not."""
+    """Say whether the server runs.
+
+    Exits with 0 if it does, 3 if not.
+    """
     from supervisor.views.running import Reader
 
     config, _ = read_config(file)
@@ -141,9 +144,10 @@ def why(file: Path | None) -> None:
 @click.command()
 @config_option
 def console(file: Path | None) -> None:
-    """Open a prompt to look at the running server, signal its children, and stop it.
+    """Open a prompt on the running server.
 
-    Ctrl-C ends the running command, Ctrl-D leaves. Commands may also be piped into it.
+    It shows statistics, signals children, and stops the server. Ctrl-C ends the running
+    command, Ctrl-D leaves. Commands may also be piped into it.
     """
     from supervisor.cli import console
     from supervisor.system import process

@@ -52,7 +52,9 @@ def _end_quietly() -> NoReturn:
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=_signals_help(),
 )
-@click.version_option(package_name="prefork-supervisor", prog_name="supervisor")
+@click.version_option(
+    None, "-V", "--version", package_name="prefork-supervisor", prog_name="supervisor"
+)
 def main() -> None:
     """A preforking multi-process server supervisor: healthy, or gone and explained."""
 

@@ -22,9 +22,10 @@ _VIEWERS: Final = (("man", "-l", "-"), ("mandoc", "-a"))
 @click.command()
 @click.argument("page", type=click.Choice(list(PAGES)), default="supervisor", metavar="[PAGE]")
 def man(page: str) -> None:
-    """Show a page of the manual: supervisor, supervisor.toml, supervisor-workers, supervisor-http.
+    """Show a page of the manual.
 
-    On a terminal by man(1) or mandoc(1); else, or where there is neither, its source.
+    PAGE is supervisor, supervisor.toml, supervisor-workers or supervisor-http. It is shown by
+    man(1) or mandoc(1); where the output is no terminal, or neither is there, as its source.
     """
     from supervisor.cli import manual
 

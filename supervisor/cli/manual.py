@@ -19,7 +19,7 @@ from supervisor.cli import roff
 from supervisor.cli.man import PAGES
 from supervisor.config import keys
 from supervisor.config.keys import Key
-from supervisor.config.schema import Config, LogOptions, MasterOptions
+from supervisor.config.schema import Config, LogOptions, MasterOptions, Options
 from supervisor.errors import STATUSES
 from supervisor.system.signals import described
 
@@ -102,6 +102,10 @@ def _common(_: click.Group) -> Iterator[str]:
 
 
 def _types(_: click.Group) -> Iterator[str]:
+    """Options that types share by a common base are told once, under the names of all."""
+    for base, names in _sharers().items():
+        yield f".SS [workers.NAME] of type {', '.join(names)}"
+        yield from _keys(keys.keys_of(base))
     for name in registry.WORKERS:
         yield from _options(f"[workers.NAME] of type {name}", name)
 
@@ -111,11 +115,22 @@ def _modules(_: click.Group) -> Iterator[str]:
         yield from _options(f"[modules.{name}]", name)
 
 
+def _sharers() -> dict[type[Options], list[str]]:
+    """The bases of the types' options, each with the types that have it."""
+    found: dict[type[Options], list[str]] = {}
+    for name in registry.WORKERS:
+        base = registry.built_in(name).Options.__base__
+        if base is not None and base is not Options and issubclass(base, Options):
+            found.setdefault(base, []).append(name)
+    return found
+
+
 def _options(header: str, name: str) -> Iterator[str]:
     kind = registry.built_in(name)
     yield f".SS {roff.escaped(header)}"
     yield from roff.filled(registry.about(kind))
-    yield from _keys(keys.keys_of(kind.Options))
+    shared = next((keys.keys_of(base) for base, names in _sharers().items() if name in names), [])
+    yield from _keys(key for key in keys.keys_of(kind.Options) if key not in shared)
 
 
 def _keys(shown: Iterable[Key]) -> Iterator[str]:

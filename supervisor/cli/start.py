@@ -132,7 +132,10 @@ def _report_all(config: Config, problems: Problems) -> NoReturn:
 @config_option
 @set_option
 def check(file: Path | None, settings: tuple[str, ...]) -> None:
-    """Check the configuration and import the code that it names, as start would."""
+    """Check the configuration.
+
+    Imports the code that it names, and reports as start would.
+    """
     from supervisor.child import registry
 
     config, problems = read_config(file, settings)

@@ -49,7 +49,10 @@ def init(file: Path, force: bool) -> None:
 @click.argument("kind", metavar="[TYPE]", required=False, shell_complete=_complete_type)
 @click.option("--toml", is_flag=True, help="Print every key as a configuration, with comments.")
 def types(kind: str | None, toml: bool) -> None:
-    """List the worker types and modules with their options, or show one TYPE."""
+    """List worker types and modules with their options.
+
+    With TYPE, a built-in one or package.module:Class, show that one.
+    """
     from supervisor.cli import reference, types
 
     if toml:
@@ -106,7 +109,10 @@ def unit(file: Path | None, no_socket: bool, command: Path | None, directory: Pa
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print what completes this command in a shell: source <(supervisor completion bash)"""
+    """Print what completes this command in a shell.
+
+    Load it by: source <(supervisor completion bash)
+    """
     from supervisor.cli import completion
 
     click.echo(completion.script(shell, _all_commands()), nl=False)

@@ -247,6 +247,18 @@ def test_a_wrong_command_line(arguments):
     assert supervisor(*arguments).returncode == 2
 
 
+def test_the_summaries_are_whole():
+    """Each is a sentence that fits its line."""
+    shown = supervisor("--help").stdout
+    assert "check       Check the configuration.\n" in shown
+    assert "..." not in shown.partition("Commands:")[2]
+
+
+def test_the_version_has_a_short_option():
+    """As other commands have."""
+    assert supervisor("-V").stdout == supervisor("--version").stdout
+
+
 def test_help_names_every_command():
     """`--help` lists the commands."""
     done = supervisor("--help")
