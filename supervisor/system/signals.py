@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 from typing import Any, Final, NamedTuple
 
-from supervisor.errors import Stop
+from supervisor.errors import Stop, SystemFailure
 
 
 class Action(enum.Enum):
@@ -259,11 +259,14 @@ class SignalRecorder:
 
         What cannot be interrupted (C code) makes the process dump all tracebacks to stderr and
         die a second later.
-        Not across a fork: it keeps a watchdog thread.
+        Not across a fork: it keeps a watchdog thread. Raises SystemFailure where there is none.
         """
         mask = block_all()  # the new thread must not take a signal that is to interrupt this one
         try:
             faulthandler.dump_traceback_later(max(seconds, 0.0) + _PATIENCE * 2, file=2, exit=True)
+        except RuntimeError:
+            limited = "memory or processes are limited (ulimit -v, -u)"
+            raise SystemFailure(f"no thread for the watchdog: {limited}") from None
         finally:
             set_mask(mask)
         try:

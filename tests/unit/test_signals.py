@@ -6,6 +6,8 @@ import itertools
 import os
 import select
 import signal
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -250,6 +252,27 @@ def test_user_code_is_interrupted_at_its_deadline(master, seconds):
         select.select([], [], [], DEADLINE)
     assert caught.value.signum is ALRM
     assert master.take() == []
+
+
+NO_ROOM = """
+import resource, re
+from supervisor.errors import SystemFailure
+from supervisor.system.signals import SignalRecorder
+pages = int(open("/proc/self/statm").read().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**20, -1))
+try:
+    with SignalRecorder().deadline(1.0):
+        print("went on")
+except SystemFailure as failure:
+    print(failure)
+"""
+
+
+def test_a_deadline_without_room_for_its_thread():
+    """Where memory is limited, a system call has failed: one line, 71."""
+    command = [sys.executable, "-c", NO_ROOM]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    assert done.stdout.startswith("no thread for the watchdog: "), done
 
 
 def test_a_deadline_ends_with_its_block(master):
