@@ -16,8 +16,10 @@ from typing import Final
 from supervisor.errors import Stop
 from supervisor.scoreboard.layout import (
     ACTIVE,
+    BUCKETS,
     BUSY,
     BUSY_SINCE,
+    CODE_CLASSES,
     CONNECTIONS,
     ERRORS,
     HISTOGRAM,
@@ -49,8 +51,12 @@ class Requests:
         self._look_at = float("inf")  # requests
         self._look: Callable[[int], float] | None = None
         self._row = row
-        # What the row says, again: to read a word back costs as much as to write it.
+        # What the row says, again: to read a word back costs as much as to write it, and another
+        # child that went wild may have written there.
         self._ended = self._busy = self._busy_since = self._spent = self._longest = 0
+        self._errors = 0
+        self._histogram = [0] * BUCKETS
+        self._responses = [0] * (CODE_CLASSES + 1)
         self._timeout = timeout
         self._stop_by: float | None = None  # monotonic s
         self._stopping = 0  # the word STATE, from the order to stop on
@@ -130,10 +136,11 @@ class Requests:
         if ended >= self._look_at and self._look is not None:
             self._look_at = self._look(ended)
         if failed:
-            row[ERRORS] += 1
+            row[ERRORS] = self._errors = self._errors + 1
         if elapsed is not None:
             row[LATENCY_SUM] = self._spent = self._spent + elapsed
-            row[HISTOGRAM + bucket_of(elapsed)] += 1
+            bucket = bucket_of(elapsed)
+            self._histogram[bucket] = row[HISTOGRAM + bucket] = self._histogram[bucket] + 1
             if elapsed > self._longest:
                 row[LATENCY_MAX] = self._longest = elapsed
 
@@ -154,7 +161,8 @@ class Requests:
 
     def responded(self, status: int) -> None:
         """Count an answer by the class of its status, 100 to 599."""
-        self._row[RESPONSES - 1 + status // 100] += 1
+        kind = status // 100
+        self._responses[kind] = self._row[RESPONSES - 1 + kind] = self._responses[kind] + 1
 
     def hold(self, connections: int, streams: int = 0) -> None:
         """Note how many connections are open, and how many requests in hand have an answer that

@@ -26,7 +26,7 @@ from supervisor.master.standing import Standing
 from supervisor.master.verdicts import Bury, Ended
 from supervisor.master.verdicts import Death as Meaning
 from supervisor.scoreboard.layout import ServerState, State
-from supervisor.scoreboard.records import History, Incident, Report
+from supervisor.scoreboard.records import Drain, History, Incident, Report
 from supervisor.scoreboard.writer import Scoreboard
 from supervisor.system import descriptors, process
 from supervisor.system.clock import wall_clock
@@ -237,6 +237,15 @@ class Generation:
         """The server is about to end: it is not ready any more, and answers end connections."""
         self.board.begin_drain_delay()
 
+    @property
+    def is_published(self) -> bool:
+        """True once readers were shown this generation."""
+        return self._is_published
+
+    def drain(self, children: int) -> Drain:
+        """What readers are told of it once a newer one serves."""
+        return Drain(self.number, os.getpid(), self.board.active(), children)
+
     def show_history(self) -> None:
         """Let readers see what went wrong."""
         self.board.set_history(self._history)
@@ -256,7 +265,6 @@ class Generation:
                 traceback=traceback,
             )
         )
-        self.show_history()
 
     # The death of a child.
 

@@ -185,6 +185,7 @@ class Master:
         generation = self._generations[verdict.number]
         generation.publish()
         generation.set_state(ServerState.RUNNING)
+        self._show_drains()
         if verdict.is_whole:
             generation.hear_no_more()
         count = len(generation.slots)
@@ -220,13 +221,17 @@ class Master:
             if found is not None:
                 life, slot = found
                 self._generations[life.number].kill(slot, pid, verdict.reason)
+        self._show_history()
 
     @_perform.register
     def _(self, verdict: verdicts.Bury) -> None:
+        known = self._history.incidents
         report = self._generations[verdict.number].bury(verdict)
         if report is not None:
             self._history.add_crash(report)
+        if report is not None or self._history.incidents is not known:
             self._show_history()
+        self._show_drains()
         if self._children.cause is not None:
             self._tell_progress()
 
@@ -286,6 +291,16 @@ class Master:
             self._signals.record(signal.SIGTERM)
 
     # Help for those.
+
+    def _show_drains(self) -> None:
+        """Name to readers the generations that are older than the one they see."""
+        published = [one for one in self._generations.values() if one.is_published]
+        if not published:
+            return
+        *older, shown = published
+        counts = {number: len(life.members) for number, life in self._children.lives.items()}
+        drains = [one.drain(counts.get(one.number, 0)) for one in older]
+        shown.board.set_draining([drain for drain in drains if drain.children])
 
     def _show_history(self) -> None:
         for generation in self._generations.values():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from supervisor.scoreboard import layout
 from supervisor.scoreboard.layout import READY_AT, STATE, STRIDE, State, stamped
@@ -12,6 +12,9 @@ from supervisor.scoreboard.view import RowView
 
 if TYPE_CHECKING:
     from supervisor.scoreboard.lock import Lock
+
+
+_ALL: Final = 2**64 - 1
 
 
 class Row:
@@ -55,8 +58,8 @@ class Counter:
 
     def add(self, amount: int = 1) -> None:
         """Add `amount` (>= 0). About 0.1 us; never blocks."""
-        row = self._row
-        row.words[row.base + self._offset] += amount
+        words, at = self._row.words, self._row.base + self._offset
+        words[at] = (words[at] + amount) & _ALL  # another child may have scribbled there
 
 
 class Names:

@@ -205,6 +205,10 @@ class Scoreboard:
                 return self.state(slot)[0]
         return None
 
+    def active(self) -> int:
+        """The requests in hand of all children, as they say."""
+        return sum(count(self.words[self.row_base(slot) + ACTIVE]) for slot in range(self._slots))
+
     def set_history(self, history: History) -> None:
         """Keep for readers what went wrong so far."""
         self._set_text(layout.HISTORY_AT, H_HISTORY, history.encode())

@@ -93,7 +93,7 @@ def folded(traceback: str) -> Iterator[str]:
     others only their number is told, if there are own ones.
     """
     frames: list[list[str]] = []
-    for line in traceback.splitlines():
+    for line in filter(None, traceback.splitlines()):
         if _FRAME.match(line):
             frames.append([line])
         elif frames and line.startswith("    "):

@@ -1,5 +1,6 @@
 """The status worker: what it tells, and how it bears bad company."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -151,8 +152,36 @@ def test_a_frozen_master_is_shown(serve):
     facts = json.loads(get(server, "/stats.json")[2])
     assert facts["master"]["is_frozen"] is True
     assert "master frozen" in server.command("stats").stdout
+    assert get(server, "/readyz")[::2] == (503, b"not ready: master frozen\n")
+    done = server.command("status")
+    assert (done.returncode, "master frozen" in done.stdout) == (0, True)
     server.signal(signal.SIGCONT)
     assert server.stop() == -signal.SIGTERM
+
+
+def test_the_dead_are_not_ready(serve):
+    """A child that died, and that a frozen master has not reaped, is not among the ready."""
+    server = serve(web(children=2) + status())
+    pid = server.children()[0]
+    server.freeze()
+    with open_pidfd(pid) as descriptor:
+        os.kill(pid, signal.SIGKILL)
+        server.wait_until(descriptor)
+    facts = json.loads(server.command("status", "--json").stdout)
+    assert (facts["children"], facts["ready_children"]) == (3, 2)
+    assert facts["reason"] == "master frozen"
+    server.signal(signal.SIGCONT)
+    assert server.wait() == 70
+
+
+@contextlib.contextmanager
+def open_pidfd(pid):
+    """A descriptor that becomes readable when the process has ended."""
+    descriptor = os.pidfd_open(pid)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 BAD = [

@@ -75,6 +75,12 @@ def late(connection: socket.socket) -> None:
         pass
 
 
+def announced(connection: socket.socket) -> None:
+    """Say that the request is in hand, and wait for a byte."""
+    connection.sendall(b"taken\n")
+    connection.recv(1)
+
+
 def pause(connection: socket.socket) -> None:
     """Wait for a byte."""
     connection.recv(1)
@@ -142,6 +148,7 @@ COMMANDS = {
     "loop": loop,
     "late": late,
     "pause": pause,
+    "announced": announced,
     "hang": hang,
     "memory": memory,
     "hold": hold,
