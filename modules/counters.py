@@ -12,7 +12,7 @@ from supervisor.child.module import Module
 from supervisor.child.shared import Server
 from supervisor.config.schema import Options
 from supervisor.log.entries import log
-from supervisor.system.resources import write_atomically
+from supervisor.system.files import write_atomically
 
 
 class CountersOptions(Options, frozen=True):

@@ -5,6 +5,7 @@ status.
 from __future__ import annotations
 
 import enum
+import errno
 import signal
 from collections.abc import Sequence
 from typing import Final
@@ -136,3 +137,13 @@ class MissingExtra(SupervisorError):
 
 class ScoreboardError(SupervisorError):
     """A scoreboard file cannot be understood: truncated, of another version, or not one."""
+
+
+_SHORTAGES: Final = frozenset(
+    (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT, errno.EAGAIN)
+)
+
+
+def is_shortage(error: OSError) -> bool:
+    """True where the system has run out: of descriptors, memory, room on a disk, processes."""
+    return error.errno in _SHORTAGES

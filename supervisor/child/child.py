@@ -22,9 +22,11 @@ from supervisor.scoreboard.reader import Snapshot
 from supervisor.scoreboard.row import Block, Counter, Row
 from supervisor.scoreboard.writer import Scoreboard
 from supervisor.system import process
+from supervisor.system.files import remove_file
 from supervisor.system.listeners import Listener, Peer
-from supervisor.system.resources import Resources, journal_of
+from supervisor.system.resources import Resources
 from supervisor.system.signals import SignalRecorder
+from supervisor.system.tempdirs import make_journal_of, make_tempdir
 
 if TYPE_CHECKING:
     from supervisor.child.module import Module
@@ -253,7 +255,7 @@ class Child:
         """
         if self._resources is None:
             self._resources = Resources()
-            self._resources.use_journal(journal_of(self.place.tempdir))
+            self._resources.use_journal(make_journal_of(self.place.tempdir))
         return self._resources
 
     @property
@@ -261,9 +263,7 @@ class Child:
         """A directory of this child alone, removed by the master after the child's end, however it
         ends.
         """
-        path = self.place.tempdir
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return path
+        return make_tempdir(self.place.tempdir)
 
     # For its life alone.
 
@@ -299,11 +299,16 @@ class Child:
         """Call `arm` at the begin of a request that is the first within `stop_timeout`."""
         self._requests.watch(arm, self.place.stop_timeout)
 
+    def note_resources(self) -> None:
+        """The files that were made by now at the paths of `resources` are this child's."""
+        if self._resources is not None:
+            self._resources.look()
+
     def release_resources(self) -> None:
         """Remove what is left of `resources`."""
         if self._resources is not None:
             self._resources.release()
-            journal_of(self.place.tempdir).unlink(missing_ok=True)
+            remove_file(make_journal_of(self.place.tempdir))
 
     def _arrivals(self) -> Arrivals:
         return Arrivals(self.listeners, self._order, self._recorder, self.ending_listeners)

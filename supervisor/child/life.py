@@ -124,6 +124,7 @@ class Life:
         except BaseException as error:
             self._put_into_black_box(error)
             return self._leave_modules(Exit.START_FAILED)
+        self._child.note_resources()
         if not self._place.is_watched:
             self._report_ready()
         code = self._run()

@@ -65,7 +65,9 @@ def status(file: Path | None, as_json: bool) -> None:
     try:
         facts = Reader(config).status()
     except NotRunning as error:
-        click.echo('{"running": false}' if as_json else str(error))
+        if as_json:
+            click.echo('{"running": false}')
+        click.echo(str(error), err=as_json)
         sys.exit(error.exit_code)
     click.echo(msgspec.json.encode(facts) if as_json else _status_line(config.name, facts))
 

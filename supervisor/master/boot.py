@@ -9,6 +9,7 @@ import os
 import signal
 import time
 from functools import partial
+from pathlib import Path
 from types import FrameType
 from typing import Final, NoReturn
 
@@ -28,11 +29,13 @@ from supervisor.master.shutdown import leave
 from supervisor.system import privileges, process, signals
 from supervisor.system.adoption import adopt
 from supervisor.system.clock import Instant
+from supervisor.system.files import is_pid_file, write_atomically
 from supervisor.system.listeners import Listener, open_listener
+from supervisor.system.lookup import runtime_directories
 from supervisor.system.notify import Notifier, take_inherited
 from supervisor.system.privileges import Identity
-from supervisor.system.resources import Resources, write_atomically
-from supervisor.system.runtime import RuntimeDirectory, runtime_directories
+from supervisor.system.resources import Resources
+from supervisor.system.runtime import RuntimeDirectory
 from supervisor.system.signals import SignalRecorder
 from supervisor.system.terminal import ProcessGroup
 
@@ -96,7 +99,7 @@ class Boot:
             group=group,
             started_at=self._started_at,
             start_by=start_by,
-            private=self._private(runtime),
+            private=self._private(),
             strangers=strangers,
             notifier=self.notifier,
             launcher=self._launcher,
@@ -112,13 +115,13 @@ class Boot:
     def _own_runtime_directory(self, identity: Identity | None) -> RuntimeDirectory:
         config = self.config
         places = runtime_directories(config.name, config.master.runtime_directory)
-        runtime = RuntimeDirectory(places[0])
+        runtime = RuntimeDirectory(places[0], config.name)
         runtime.acquire(self.resources, None if identity is None else identity.uid)
         return runtime
 
-    def _private(self, runtime: RuntimeDirectory) -> tuple[int, ...]:
+    def _private(self) -> tuple[int, ...]:
         launcher = () if self._launcher is None else self._launcher.descriptors()
-        return (*self.notifier.descriptors(), *launcher, runtime.descriptor)
+        return (*self.notifier.descriptors(), *launcher)
 
     def _drop_privileges(
         self, identity: Identity, runtime: RuntimeDirectory, listeners: _Listeners
@@ -157,9 +160,14 @@ class Boot:
                     listener.give_to(uid, gid)
 
     def _write_pid_file(self, name: str) -> None:
-        path = self.resources.add_path(name)
+        path = Path(os.path.abspath(name))
         try:
+            if not is_pid_file(path):
+                problem = "exists and is no pid file; not overwritten"
+                raise ConfigError([f"{self.config.file}: master.pid_file: {path}: {problem}"])
+            self.resources.add_path(path)
             write_atomically(path, b"%d\n" % os.getpid())
+            self.resources.see(path)
         except PermissionError as error:
             raise NoPermission(f"master.pid_file: {path}: {error.strerror}") from None
         except OSError as error:
@@ -188,8 +196,10 @@ class Boot:
 
     def _open(self, listen: Listen, backlog: int) -> Listener:
         if listen.address.scheme == "unix":
-            self.resources.write_down(listen.address.path, "socket")
+            self.resources.add_socket(listen.address.path)
         listener = open_listener(listen, backlog)
+        if listen.address.scheme == "unix":
+            self.resources.see(listen.address.path)
         self.resources.add(str(listen.address), listener.release)
         return listener
 

@@ -31,7 +31,6 @@ from supervisor.scoreboard.writer import Scoreboard
 from supervisor.system import descriptors, process
 from supervisor.system.clock import wall_clock
 from supervisor.system.process import Death
-from supervisor.system.resources import remove_tempdir
 from supervisor.views import statistics
 
 # Thawing makes the next generation collect the whole heap, 7 ms; never, and cycles of the dead
@@ -58,6 +57,7 @@ class Generation:
         self._limits = Limits(
             booted.config.master.renew.requests, booted.config.master.renew.memory
         )
+        booted.runtime.ensure()
         self._ready: set[int] = set()  # slots
         self._reports: dict[int, Crash] = {}  # of the dead that are not buried yet, by pid
         self._forked_at: dict[int, float] = {}  # monotonic s, by slot
@@ -77,7 +77,6 @@ class Generation:
         self._history = history
         self.shared = booted.loaded.shared.for_generation()
         self._stack.callback(self.shared.close)
-        self._tempdirs = booted.runtime.temporary / str(number)
         self._examiner = Examiner(self.board, self.shared, number)
 
     # Before the fork.
@@ -88,6 +87,7 @@ class Generation:
         self.shared.stand_at(self.board.words, self.board.row_base(-1))
         for loaded in self._booted.loaded.modules:
             self.modules.init(loaded.name, loaded, self._server, start_by)
+            self._resources.look()
         self.shared.write_initial()
         self.board.describe(self._booted.describe(self.shared))
         self.helpers = frozenset(set(process.own_children()) - before)
@@ -155,7 +155,7 @@ class Generation:
             listeners=booted.listeners[slot.section],
             stop_timeout=booted.config.master.stop_timeout,
             request_timeout=slot.request_timeout,
-            tempdir=self._tempdirs / str(slot.number),
+            tempdir=booted.runtime.tempdir(self.number, slot.number),
             ready=self.readiness.writer,
             limits=self._limits,
             is_watched=False,
@@ -168,7 +168,7 @@ class Generation:
         """In a child: close what belongs to the master or to other children."""
         if self._booted.launcher is not None:
             self._booted.launcher.leave_streams()
-        for descriptor in self._booted.private:
+        for descriptor in (*self._booted.private, *self._booted.runtime.descriptors()):
             os.close(descriptor)
         for section, listeners in self._booted.listeners.items():
             if section != slot.section:
@@ -281,7 +281,7 @@ class Generation:
         )
         finished = crash.state is State.FINISHED
         self.readiness.forget(number)
-        remove_tempdir(self._tempdirs / str(number))
+        self._booted.runtime.clear_child(self.number, number)
         return Ended(death.exit_code, finished=finished, message=crash.message())
 
     def bury(self, verdict: Bury) -> Report | None:
@@ -335,7 +335,7 @@ class Generation:
     def release(self) -> None:
         """Give back all that this generation alone had."""
         self._stack.close()
-        remove_tempdir(self._tempdirs)
+        self._booted.runtime.clear_generation(self.number)
         if self.number % _THAW_EVERY == 0:
             gc.unfreeze()
 

@@ -15,7 +15,7 @@ from supervisor.child.module import Module
 from supervisor.child.names import describe
 from supervisor.child.registry import LoadedModule
 from supervisor.child.shared import Server
-from supervisor.errors import StartError, Stop
+from supervisor.errors import StartError, Stop, SystemFailure
 from supervisor.log.entries import log
 from supervisor.system.signals import SignalRecorder
 
@@ -45,6 +45,8 @@ class Modules:
                 raise
             log.exception("module init abandoned", module=name)
             raise StartError(f"modules.{name}: init not done by start_timeout") from stop
+        except SystemFailure as error:
+            raise SystemFailure(f"modules.{name}: {error}") from error
         except BaseException as error:
             log.exception("module init failed", module=name)
             raise StartError(f"modules.{name}: init failed: {describe(error)}") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -35,6 +35,7 @@ from supervisor.scoreboard.layout import (
 )
 from supervisor.scoreboard.records import Description, Drain, History, Section
 from supervisor.scoreboard.view import RowView, count, nanoseconds
+from supervisor.system.files import read_regular
 
 T = TypeVar("T")
 
@@ -114,12 +115,15 @@ class Snapshot:
         return RowView(self._words[base : base + STRIDE])
 
 
+_LARGEST: Final = file_size(65_536)  # bytes; more children than any machine has
+
+
 def read(path: Path) -> Snapshot:
     """Copy the scoreboard at `path`, opened read-only. Raises ScoreboardError,
     FileNotFoundError.
     """
     try:
-        return Snapshot(path.read_bytes())
+        return Snapshot(read_regular(path, _LARGEST))
     except FileNotFoundError:
         raise
     except OSError as error:

@@ -67,7 +67,8 @@ class Scoreboard:
     def __init__(self, path: Path, slots: int, generation: int, started_at: Instant) -> None:
         size = file_size(slots)
         self._path = path
-        self._beside = path.with_name(f".{path.name}.new")
+        # Two generations may be on their way at once.
+        self._beside = path.with_name(f".{path.name}.{generation}.new")
         try:
             self._map = _map_new(self._beside, size)
         except OSError as error:
@@ -246,9 +247,12 @@ class Scoreboard:
 
 
 def _map_new(path: Path, size: int) -> mmap.mmap:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
     try:
         os.posix_fallocate(descriptor, 0, size)  # a full disk is an error here, not SIGBUS later
         return mmap.mmap(descriptor, size)
+    except OSError:
+        path.unlink()
+        raise
     finally:
         os.close(descriptor)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import signal
 
 from supervisor.config.schema import Config
-from supervisor.errors import NotRunning, ScoreboardError
+from supervisor.errors import NoPermission, ScoreboardError
 from supervisor.scoreboard import reader
 from supervisor.scoreboard.reader import Snapshot
+from supervisor.system import record_lock
+from supervisor.system.lookup import Found, find_running
 from supervisor.system.process import PidFd
-from supervisor.system.runtime import RuntimeDirectory, find_running
 from supervisor.views import statistics
 from supervisor.views.records import Status
 
@@ -19,14 +20,11 @@ class Reader:
 
     def __init__(self, config: Config) -> None:
         self.name = config.name
-        self._runtime_directory = config.master.runtime_directory
+        self._options = config.master
 
-    def find(self) -> tuple[RuntimeDirectory, int]:
-        """The runtime directory and the master's pid. Raises NotRunning."""
-        found = find_running(self.name, self._runtime_directory)
-        if found is None:
-            raise NotRunning(f"{self.name} is not running")
-        return found
+    def find(self) -> tuple[Found, int]:
+        """Where it runs, and the master's pid. Raises NotRunning."""
+        return find_running(self.name, self._options)
 
     def snapshot(self) -> Snapshot:
         """A copy of the scoreboard. Raises NotRunning and ScoreboardError."""
@@ -53,6 +51,8 @@ class Reader:
         Raises NotRunning and NoPermission.
         """
         directory, pid = self.find()
+        if pid == record_lock.ELSEWHERE:
+            raise NoPermission(f"{self.name} runs in another pid namespace; stop it from there")
         with PidFd(pid) as process:
             # The pid may have been reused between the look and the grip: look again, then it is
             # certain.

@@ -155,10 +155,14 @@ def test_the_user_cannot_make_the_next_start_touch_roots_files(serve, tmp_path):
     victim.write_text("precious")
     runtime = tmp_path / "test.run"
     runtime.mkdir(mode=0o777)
-    (runtime / "paths").write_bytes(b"path " + os.fsencode(victim) + b"\0")
+    (runtime / ".supervisor").write_text("test\n")
+    facts = victim.stat()
+    entries = (b"any 0 0", b"file %d %d" % (facts.st_dev, facts.st_ino))
+    lines = [entry + b" " + os.fsencode(victim) + b"\0" for entry in entries]
+    (runtime / "paths").write_bytes(b"".join(lines))
     for name in (".pid.new", ".web.pid.new", "scoreboard", ".scoreboard.new"):
         (runtime / name).symlink_to(victim)
-    for path in (runtime, runtime / "paths"):
+    for path in (runtime, runtime / ".supervisor", runtime / "paths"):
         os.chown(path, NOBODY.pw_uid, NOBODY.pw_gid)
     files = {"user": "nobody", "pid_file": str(runtime / "web.pid")}
     server = serve(echo(), master=files)

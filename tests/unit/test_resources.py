@@ -1,58 +1,16 @@
-"""What is acquired is released, in reverse; what a dead server left goes; one server at a time."""
+"""What is acquired is released, in reverse; what a dead server left is removed, and nothing that
+has taken its name since.
+"""
 
 import os
-import subprocess
-import sys
+import socket
 from pathlib import Path
 
 import pytest
 
-from supervisor.errors import AlreadyRunning, Exit, NoPermission
-from supervisor.system import resources, runtime
+from supervisor.system import files
+from supervisor.system.paths import clear_journal
 from supervisor.system.resources import Resources
-from supervisor.system.runtime import RuntimeDirectory, runtime_directories
-from tests.support.harness import DEADLINE, environment
-
-# Takes the lock of a runtime directory, says so, and keeps it until its input ends.
-HOLDER = """
-import sys
-from pathlib import Path
-from supervisor.system.resources import Resources
-from supervisor.system.runtime import RuntimeDirectory
-from supervisor.errors import SupervisorError
-try:
-    RuntimeDirectory(Path(sys.argv[1])).acquire(Resources())
-except SupervisorError as error:
-    print(error)
-    sys.exit(error.exit_code)
-print("acquired", flush=True)
-sys.stdin.read()
-"""
-
-
-@pytest.fixture
-def hold():
-    """Run a process that acquires a runtime directory and keeps it until its input is closed."""
-    holders = []
-
-    def start(path):
-        command = [sys.executable, "-c", HOLDER, str(path)]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        holders.append(subprocess.Popen(command, env=environment(), **pipes))
-        return holders[-1]
-
-    yield start
-    for holder in holders:
-        holder.kill()
-        holder.communicate(timeout=DEADLINE)
-
-
-@pytest.fixture
-def stack():
-    """Resources that are released at the end."""
-    made = Resources()
-    yield made
-    made.release()
 
 
 def test_the_last_acquired_is_released_first():
@@ -130,10 +88,10 @@ def test_what_a_killed_server_left_is_removed_by_the_next(tmp_path, make):
     killed.use_journal(journal)
     killed.add_path(path)
     make(path)
-    Resources().use_journal(journal)
+    clear_journal(journal)
     assert not os.path.lexists(path)
     assert (tmp_path / "kept/file").exists() == (make is make_link)
-    assert journal.read_bytes() == b""
+    assert not journal.exists()
 
 
 def test_a_relative_path_is_written_down_in_full(tmp_path, monkeypatch):
@@ -143,7 +101,7 @@ def test_a_relative_path_is_written_down_in_full(tmp_path, monkeypatch):
     killed.use_journal(Path("paths"))
     make_file(killed.add_path("file"))
     monkeypatch.chdir("/")
-    Resources().use_journal(tmp_path / "paths")
+    clear_journal(tmp_path / "paths")
     assert not (tmp_path / "file").exists()
 
 
@@ -152,9 +110,9 @@ def test_a_socket_in_the_journal_that_is_none_is_kept(tmp_path):
     journal, path = tmp_path / "paths", tmp_path / "web.sock"
     killed = Resources()
     killed.use_journal(journal)
-    killed.write_down(path, "socket")
+    killed.add_socket(path)
     make_file(path)
-    Resources().use_journal(journal)
+    clear_journal(journal)
     assert path.exists()
 
 
@@ -162,16 +120,128 @@ def test_an_entry_that_was_cut_is_not_believed(tmp_path):
     """A path whose end was never written may be another one's beginning: it is kept."""
     journal, data = tmp_path / "paths", tmp_path / "data"
     make_tree(data)
-    journal.write_bytes(b"path " + os.fsencode(data))  # was to be .../data/tmp and a NUL
-    Resources().use_journal(journal)
+    journal.write_bytes(b"any 0 0 " + os.fsencode(data))  # was to be .../data/tmp and a NUL
+    clear_journal(journal)
     assert (data / "inner/file").exists()
+
+
+def replace(path):
+    """Put another file of the same kind in its place; the old one is kept, so is its inode."""
+    path.rename(path.parent / "old")
+    make_file(path) if (path.parent / "old").is_file() else make_tree(path)
+
+
+@pytest.mark.parametrize("make", [make_file, make_tree])
+@pytest.mark.parametrize("dead", [True, False])
+def test_what_took_the_name_of_a_noted_file_stays(tmp_path, make, dead):
+    """Once a file was seen at a registered path, another one there is not ours to remove."""
+    journal, path, made = tmp_path / "paths", tmp_path / "path", Resources()
+    made.use_journal(journal)
+    made.add_path(path)
+    make(path)
+    made.look()
+    replace(path)
+    clear_journal(journal) if dead else made.release()
+    assert path.exists()
+
+
+def test_what_was_there_before_it_was_registered_is_noted_at_once(tmp_path):
+    """It is removed, but not what somebody has put there instead."""
+    for replaced in (False, True):
+        path, made = tmp_path / "path", Resources()
+        make_file(path)
+        made.add_path(path)
+        if replaced:
+            replace(path)
+        made.release()
+        assert path.exists() == replaced
+
+
+def test_what_was_released_is_not_removed_again_by_the_journal(tmp_path):
+    """A file that has the name after us is another's."""
+    journal, path, made = tmp_path / "paths", tmp_path / "path", Resources()
+    made.use_journal(journal)
+    made.add_path(path)
+    make_file(path)
+    made.release()
+    make_file(path)
+    clear_journal(journal)
+    assert path.exists()
+
+
+def test_a_socket_that_somebody_listens_on_is_kept(tmp_path, closing):
+    """The journal names it, the file is the very one, and yet it lives."""
+    journal, path, killed = tmp_path / "paths", tmp_path / "web.sock", Resources()
+    killed.use_journal(journal)
+    killed.add_socket(path)
+    listener = closing.enter_context(socket.socket(socket.AF_UNIX))
+    listener.bind(str(path))
+    listener.listen()
+    killed.see(path)
+    clear_journal(journal)
+    assert path.exists()
+    listener.close()
+    killed.use_journal(journal)
+    clear_journal(journal)
+    assert not path.exists()
+
+
+LINES = {
+    "an older form": b"path %s",
+    "no number": b"any x 0 %s",
+    "another kind": b"directory 0 0 %s",
+    "another inode": b"file 1 1 %s",
+    "a relative path": b"any 0 0 victim",
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_a_line_that_is_none_of_ours_removes_nothing(tmp_path, monkeypatch, line):
+    """Only an entry whose every part makes sense is obeyed."""
+    monkeypatch.chdir(tmp_path)
+    victim = tmp_path / "victim"
+    make_file(victim)
+    form = LINES[line]
+    (tmp_path / "paths").write_bytes(
+        (form % os.fsencode(victim) if b"%s" in form else form) + b"\0"
+    )
+    clear_journal(tmp_path / "paths")
+    assert victim.exists()
+
+
+@pytest.mark.parametrize("make", [make_link, os.mkfifo])
+def test_a_journal_that_is_no_file_is_not_read(tmp_path, make):
+    """Neither through a link nor from a FIFO, which would block."""
+    make(tmp_path / "paths")
+    clear_journal(tmp_path / "paths")
+
+
+def test_a_journal_is_not_written_where_another_has_taken_its_place(tmp_path):
+    """The runtime directory may have become another server's."""
+    journal, made = tmp_path / "paths", Resources()
+    made.use_journal(journal)
+    replace(journal)
+    made.add_path(tmp_path / "path")
+    assert journal.read_text() == "x"
+
+
+def test_a_new_journal_has_what_was_registered_before(tmp_path):
+    """Where the first was lost, the second names all paths."""
+    path, made = tmp_path / "path", Resources()
+    made.use_journal(tmp_path / "first")
+    make_file(made.add_path(path))
+    (tmp_path / "first").unlink()
+    made.use_journal(tmp_path / "second")
+    clear_journal(tmp_path / "second")
+    assert not path.exists()
 
 
 def test_files_are_written_whole(tmp_path):
     """The new content replaces the old in one step, and nothing stays beside it."""
     path = tmp_path / "pid"
-    resources.write_atomically(path, b"1\n")
-    resources.write_atomically(path, b"2\n")
+    files.write_atomically(path, b"1\n")
+    files.write_atomically(path, b"2\n")
     assert path.read_bytes() == b"2\n"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -180,139 +250,5 @@ def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path):
     """When the rename fails, what was written beside goes."""
     (tmp_path / "pid").mkdir()
     with pytest.raises(OSError, match="directory"):
-        resources.write_atomically(tmp_path / "pid", b"1\n")
+        files.write_atomically(tmp_path / "pid", b"1\n")
     assert list(tmp_path.iterdir()) == [tmp_path / "pid"]
-
-
-def test_a_second_server_is_refused_and_told_the_pid(tmp_path, stack, hold):
-    """The lock is ours until we go; who comes meanwhile reads our pid."""
-    directory = RuntimeDirectory(tmp_path / "run")
-    directory.acquire(stack)
-    second = hold(directory.path)
-    said, _ = second.communicate(timeout=DEADLINE)
-    assert said == f"already running: pid {os.getpid()}, runtime directory {directory.path}\n"
-    assert second.returncode == Exit.ALREADY_RUNNING
-    assert directory.pid_file.read_text() == f"{os.getpid()}\n"
-
-
-def test_readers_find_the_owner_and_a_start_is_refused(tmp_path, stack, hold):
-    """Anyone may ask whose the lock is; asking and failing to start do not loosen it."""
-    directory = RuntimeDirectory(tmp_path / "run")
-    holder = hold(directory.path)
-    assert holder.stdout.readline() == "acquired\n"
-    for _ in range(2):
-        assert RuntimeDirectory(directory.path).owner() == holder.pid
-        with pytest.raises(AlreadyRunning, match=f"pid {holder.pid},"):
-            directory.acquire(stack)
-    assert runtime.find_running("any", str(directory.path))[1] == holder.pid
-
-
-def test_a_killed_server_blocks_nobody(tmp_path, stack, hold):
-    """Its lock file and pid stay behind and mean nothing; the next start clears what it left."""
-    directory = RuntimeDirectory(tmp_path / "run")
-    holder = hold(directory.path)
-    assert holder.stdout.readline() == "acquired\n"
-    directory.scoreboard.write_text("old")
-    make_tree(directory.temporary)
-    holder.kill()
-    holder.wait(DEADLINE)
-    assert directory.lock.exists()
-    assert directory.pid_file.read_text() == f"{holder.pid}\n"
-    assert directory.owner() is None
-    directory.acquire(stack)
-    assert directory.pid_file.read_text() == f"{os.getpid()}\n"
-    assert not directory.scoreboard.exists()
-    assert not directory.temporary.exists()
-
-
-@pytest.mark.parametrize("existed", [True, False])
-def test_release_leaves_the_directory_as_it_was(tmp_path, existed):
-    """All that we keep there goes; the directory only if we made it."""
-    path, made = tmp_path / "run", Resources()
-    if existed:
-        path.mkdir()
-    RuntimeDirectory(path).acquire(made)
-    assert {entry.name for entry in path.iterdir()} == {"lock", "paths", "pid"}
-    made.release()
-    assert path.exists() == existed
-    assert not existed or list(path.iterdir()) == []
-
-
-def test_a_file_of_somebody_else_keeps_the_directory(tmp_path):
-    """What is not ours is not removed, nor is the directory it lies in."""
-    path, made = tmp_path / "run", Resources()
-    RuntimeDirectory(path).acquire(made)
-    make_file(path / "theirs")
-    made.release()
-    assert [entry.name for entry in path.iterdir()] == ["theirs"]
-
-
-def test_nobody_owns_what_does_not_exist(tmp_path):
-    """No directory, no lock file: nobody runs."""
-    assert RuntimeDirectory(tmp_path / "run").owner() is None
-    assert runtime.find_running("any", str(tmp_path / "run")) is None
-
-
-def make_foreign(path):
-    """Make a directory that belongs to another user."""
-    path.mkdir()
-    os.chown(path, os.geteuid() + 1, -1)
-
-
-@pytest.mark.parametrize(
-    ("make", "reason"),
-    [
-        (make_file, "is not a directory"),
-        (make_link, "is not a directory"),
-        pytest.param(make_foreign, "belongs to uid", marks=pytest.mark.root),
-    ],
-)
-def test_a_directory_that_is_not_ours_is_refused(tmp_path, stack, make, reason):
-    """A file, a link or another user's directory in its place is told, with its path."""
-    path = tmp_path / "run"
-    make(path)
-    with pytest.raises(NoPermission, match=f"{path}: {reason}"):
-        RuntimeDirectory(path).acquire(stack)
-
-
-def test_a_lock_that_is_a_link_is_refused(tmp_path, stack):
-    """Nobody makes us write somewhere else through a link."""
-    path, target = tmp_path / "run", tmp_path / "target"
-    path.mkdir()
-    (path / "lock").symlink_to(target)
-    with pytest.raises(NoPermission, match="lock"):
-        RuntimeDirectory(path).acquire(stack)
-    assert not target.exists()
-
-
-@pytest.mark.parametrize(
-    ("environ", "configured", "first"),
-    [
-        ({}, "/x/../srv/run", "/srv/run"),
-        ({"RUNTIME_DIRECTORY": "/run/unit"}, "/srv/run", "/srv/run"),
-        ({"RUNTIME_DIRECTORY": "/run/unit"}, "", "/run/unit"),
-        ({"RUNTIME_DIRECTORY": "/run/unit:/run/more"}, "", "/run/unit"),
-        ({"RUNTIME_DIRECTORY": "/run/unit", "XDG_RUNTIME_DIR": "/"}, "", "/run/unit"),
-    ],
-)
-def test_where_the_runtime_directory_is(monkeypatch, environ, configured, first):
-    """What is configured wins, then what systemd gives."""
-    for name in ("RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environ.items():
-        monkeypatch.setenv(name, value)
-    assert runtime_directories("web", configured)[0] == Path(first)
-
-
-def test_readers_look_in_every_place(monkeypatch, tmp_path):
-    """With nothing configured /run, the user's own and /tmp are candidates; another name is not."""
-    monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    places = runtime_directories("web", "")
-    assert set(places) == {
-        Path("/run/web"),
-        tmp_path / "web",
-        Path(f"/tmp/web-{os.geteuid()}"),
-    }
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "absent"))
-    assert set(runtime_directories("web", "")) == set(places) - {tmp_path / "web"}

@@ -20,6 +20,7 @@ from supervisor.errors import NameProblem, StartError
 from supervisor.log.entries import log
 from supervisor.system import process, signals
 from supervisor.system.listeners import Listener
+from supervisor.system.tempdirs import make_tempdir
 from supervisor.workers.exec.program import FIRST_PASSED, Program, become
 
 _PROBE_TIMEOUT = 1.0  # s: the kernel itself completes the connection, unless the queue is full
@@ -198,7 +199,7 @@ class NotifyWatch(_Watch):
         self._path = place.tempdir / "notify"
         if len(os.fsencode(self._path)) > SUN_PATH:
             raise StartError(f"{self._path}: too long for a socket; choose another directory")
-        place.tempdir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_tempdir(place.tempdir)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
         self._socket.bind(os.fspath(self._path))

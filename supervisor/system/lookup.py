@@ -1,0 +1,95 @@
+"""Where a running server is to be found: its runtime directory, as readers have it.
+
+A directory is trusted only if it is the reader's own, root's, or the user's that the configuration
+names: anybody may make /tmp/NAME-0, with a lock and a pid of his choice in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+from collections.abc import Iterable
+from pathlib import Path
+
+from supervisor.config.schema import MasterOptions
+from supervisor.errors import NameProblem, NotRunning
+from supervisor.system import privileges, record_lock
+from supervisor.system.files import directory_at, opened_regular
+from supervisor.system.runtime import LOCK, SCOREBOARD
+
+
+class Found:
+    """A place where a server may run, or does."""
+
+    def __init__(self, path: Path, trusted: frozenset[int]) -> None:
+        self.path = path
+        self.scoreboard = path / SCOREBOARD
+        self._trusted = trusted
+
+    def owner(self) -> int | None:
+        """The pid of the running master, as the kernel tells it; `record_lock.ELSEWHERE` for one
+        in another pid namespace, None when none runs here. Never in the master.
+        """
+        with contextlib.suppress(OSError), directory_at(self.path) as directory:
+            if os.fstat(directory).st_uid in self._trusted:
+                with opened_regular(LOCK, directory) as lock:
+                    return record_lock.holder(lock)
+        return None
+
+    def stranger(self) -> str | None:
+        """Who owns the directory, where that is nobody whom we trust."""
+        with contextlib.suppress(OSError):
+            uid = self.path.lstat().st_uid
+            return None if uid in self._trusted else _name_of(uid)
+        return None
+
+
+def runtime_directories(name: str, configured: str) -> list[Path]:
+    """Where the runtime directory of server `name` may be, the one that a start uses first."""
+    if configured:
+        return [Path(os.path.abspath(configured))]
+    environ, uid = os.environ, os.geteuid()
+    given = environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
+    user = environ.get("XDG_RUNTIME_DIR", "")
+    places = [Path(given)] if given else []
+    if uid == 0:
+        places.append(Path("/run") / name)
+    if user and os.path.isdir(user):
+        places.append(Path(user) / name)
+    places.append(Path("/tmp") / f"{name}-{uid}")
+    return places if uid == 0 else [*places, Path("/run") / name]
+
+
+def find_running(name: str, options: MasterOptions) -> tuple[Found, int]:
+    """Where the server `name` runs, and its master's pid. Raises NotRunning, which names the owner
+    of a directory that is not trusted.
+    """
+    trusted = _trusted(options)
+    places = [Found(one, trusted) for one in runtime_directories(name, options.runtime_directory)]
+    for place in places:
+        pid = place.owner()
+        if pid is not None:
+            return place, pid
+    raise NotRunning(f"{name} is not running" + "".join(_told(places)))
+
+
+def _trusted(options: MasterOptions) -> frozenset[int]:
+    uids = {os.geteuid(), 0}
+    with contextlib.suppress(NameProblem):
+        identity = privileges.wanted(options)
+        uids |= {identity.uid} if identity is not None else set()
+    return frozenset(uids)
+
+
+def _told(places: Iterable[Found]) -> Iterable[str]:
+    for place in places:
+        owner = place.stranger()
+        if owner is not None:
+            yield f"; {place.path} belongs to {owner}, and is not looked into"
+
+
+def _name_of(uid: int) -> str:
+    with contextlib.suppress(KeyError):
+        return pwd.getpwuid(uid).pw_name
+    return f"uid {uid}"

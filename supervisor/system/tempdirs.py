@@ -1,0 +1,75 @@
+"""Temporary directories of children below the runtime directory: tmp/GENERATION/SLOT, and beside
+each the journal of what its child has registered, tmp/GENERATION/SLOT.paths.
+
+In all functions here `runtime` is a descriptor of the runtime directory. Only names of this form
+are removed: `tmp` is a name that others use too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Final
+
+from supervisor.system.files import directory_at, remove_tree
+from supervisor.system.paths import clear_journal
+
+TEMPORARY: Final = "tmp"
+
+_JOURNAL: Final = ".paths"
+
+
+def make_tempdir(path: Path) -> Path:
+    """Make the temporary directory of a child. Not the runtime directory around it, should that be
+    gone: without its marker it would belong to nobody.
+    """
+    for one in (path.parent.parent, path.parent, path):
+        one.mkdir(mode=0o700, exist_ok=True)
+    return path
+
+
+def make_journal_of(tempdir: Path) -> Path:
+    """Where the child with this temporary directory writes down its paths; its folder is made."""
+    make_tempdir(tempdir)
+    return tempdir.with_name(f"{tempdir.name}{_JOURNAL}")
+
+
+def clear_slot(runtime: int, generation: int, slot: int) -> None:
+    """Remove what a dead child has registered, and its own directory."""
+    name = f"{TEMPORARY}/{generation}"
+    with contextlib.suppress(OSError), directory_at(name, runtime) as directory:
+        _clear_slot(str(slot), directory)
+
+
+def clear_generation(runtime: int, generation: int) -> None:
+    """The same for all that is left of a generation."""
+    with contextlib.suppress(OSError), directory_at(TEMPORARY, runtime) as temporary:
+        _clear_generation(str(generation), temporary)
+    _remove_if_empty(TEMPORARY, runtime)
+
+
+def clear_all(runtime: int) -> None:
+    """The same for all generations."""
+    with contextlib.suppress(OSError), directory_at(TEMPORARY, runtime) as temporary:
+        for name in filter(str.isdecimal, os.listdir(temporary)):
+            _clear_generation(name, temporary)
+    _remove_if_empty(TEMPORARY, runtime)
+
+
+def _clear_generation(name: str, temporary: int) -> None:
+    with contextlib.suppress(OSError), directory_at(name, temporary) as directory:
+        slots = {one.removesuffix(_JOURNAL) for one in os.listdir(directory)}
+        for slot in filter(str.isdecimal, slots):
+            _clear_slot(slot, directory)
+    _remove_if_empty(name, temporary)
+
+
+def _clear_slot(slot: str, directory: int) -> None:
+    clear_journal(f"{slot}{_JOURNAL}", directory)
+    remove_tree(slot, directory)
+
+
+def _remove_if_empty(name: str, directory: int) -> None:
+    with contextlib.suppress(OSError):
+        os.rmdir(name, dir_fd=directory)
