@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import resource
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
 
@@ -15,6 +17,7 @@ from supervisor.child.child import Child
 from supervisor.child.module import Module
 from supervisor.child.shared import Server
 from supervisor.config.schema import Options
+from supervisor.errors import SystemFailure, is_shortage
 from supervisor.log.entries import log
 from supervisor.system.clock import wall_clock
 
@@ -28,6 +31,7 @@ _STAMP: Final = struct.Struct(">Q")
 _PAGE: Final = resource.getpagesize()  # lmdb's own as well
 _OVERHEAD: Final = 4 * _PAGE  # what one entry may need beside its value: split pages of both tables
 _READERS: Final = 4096
+_LOCK_SIZE: Final = (_READERS + 64) * 64  # bytes: a cache line for each reader, and the head
 # The file's bound. A reader that the scheduler takes off its CPU keeps all pages from being used
 # again meanwhile, and writers go on into new ones.
 _ROOM: Final = 67_108_864  # bytes, and 4 times the size
@@ -62,12 +66,15 @@ class Cache(Module):
     needs: ClassVar[Mapping[str, str]] = {"lmdb": "cache"}
 
     def init(self, server: Server) -> None:
-        """Open it once, so that a damaged file or a missing right is a start failure; and close
-        it: an open database must not cross a fork.
+        """Make the database, so that a damaged file, a missing right or a full disk ends the start;
+        and close it: an open one must not cross a fork, nor be opened twice by one process.
         """
         self._path = Path(self.options.path).absolute()
-        self._path.mkdir(mode=0o750, parents=True, exist_ok=True)
-        self._open().close()
+        with _no_room(self._path):
+            self._path.mkdir(mode=0o750, parents=True, exist_ok=True)
+            _allocate(self._path / "lock.mdb", _LOCK_SIZE)
+            self._use()
+            self._database.close()
         self._hits, self._misses = server.counter("hits"), server.counter("misses")
         self._puts, self._evicted = server.counter("puts"), server.counter("evicted")
         self._refused = server.counter("refused")
@@ -101,7 +108,8 @@ class Cache(Module):
         """Store `value`, for `ttl` seconds if given. False when it does not fit: what was there
         before stays.
 
-        Raises ValueError for a key that is empty or longer than 511 bytes.
+        Raises ValueError for a key that is empty or longer than 511 bytes, OSError where the disk
+        is full: nothing has changed then.
         """
         import lmdb
 
@@ -113,17 +121,29 @@ class Cache(Module):
                 self._store(_key(key), value, now, expires)
         except lmdb.MapFullError:
             stored = False
+        except lmdb.Error as error:
+            raise _not_written(self._path, error) from error
         (self._puts if stored else self._refused).add()
         return stored
 
     def delete(self, key: str | bytes) -> bool:
-        """Remove `key`; False when it was not there."""
-        with self._database.begin(write=True) as transaction:
-            return self._forget(transaction, _key(key))
+        """Remove `key`; False when it was not there. Raises as `put` does."""
+        import lmdb
+
+        try:
+            with self._database.begin(write=True) as transaction:
+                return self._forget(transaction, _key(key))
+        except lmdb.Error as error:
+            raise _not_written(self._path, error) from error
 
     def sync(self) -> None:
-        """Write everything to disk now."""
-        self._database.sync(True)
+        """Write everything to disk now. Raises OSError."""
+        import lmdb
+
+        try:
+            self._database.sync(True)
+        except lmdb.Error as error:
+            raise _not_written(self._path, error) from error
 
     def _use(self) -> None:
         self._database = self._open()
@@ -178,6 +198,38 @@ class Cache(Module):
         with transaction.cursor(db=self._ages) as ages:
             last: int = _STAMP.unpack(ages.key())[0] if ages.last() else 0
         return max(now, last + 1)
+
+
+def _allocate(file: Path, size: int) -> None:
+    """Give the lock file its blocks before lmdb maps it: to write to a page of a mapped file that
+    has none, on a full disk, is death by SIGBUS. (The data file is written by write(2).)
+    """
+    with open(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640), "rb") as lock:
+        os.posix_fallocate(lock.fileno(), 0, size)
+
+
+@contextlib.contextmanager
+def _no_room(path: Path) -> Iterator[None]:
+    """Turns an error of the system into a SystemFailure; a damaged database stays what it is."""
+    import lmdb
+
+    try:
+        yield
+    except (lmdb.DiskError, lmdb.MemoryError) as error:
+        raise SystemFailure(f"{path}: {error}") from error
+    except OSError as error:
+        if not is_shortage(error):
+            raise
+        raise SystemFailure(f"{path}: {error.strerror}") from error
+    except lmdb.Error as error:
+        # The class itself stands for an errno, as EIO for a write(2) that came to half of it.
+        if type(error) is not lmdb.Error:
+            raise
+        raise SystemFailure(f"{path}: {error}") from error
+
+
+def _not_written(path: Path, error: Exception) -> OSError:
+    return OSError(errno.EIO, f"cannot write to the cache: {error}", str(path))
 
 
 def _key(key: str | bytes) -> bytes:
