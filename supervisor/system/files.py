@@ -119,12 +119,13 @@ def write_atomically(path: Path, data: bytes) -> None:
     Through no link that somebody has put there.
     """
     beside = path.with_name(f".{path.name}.new")
+    remove_file(beside)
+    write_new(beside, data)
     try:
-        remove_file(beside)
-        write_new(beside, data)
         beside.replace(path)
-    finally:
+    except OSError:
         remove_file(beside)
+        raise
 
 
 def is_pid_file(path: Path) -> bool:
