@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from supervisor.errors import Exit
 from supervisor.log import entries
-from supervisor.system import process, signals
+from supervisor.system import notify, process, signals
 from supervisor.system.signals import SignalRecorder
 
 _READY = b"."
@@ -61,7 +61,10 @@ def launch(serve: Callable[[Launcher], NoReturn], log_file: str) -> NoReturn:
     recorder.install()
     reader, writer = os.pipe()
 
+    launcher = os.getpid()
+
     def server() -> NoReturn:
+        notify.pass_on(os.environ, launcher)
         recorder.close()
         os.close(reader)
         process.lead_session()

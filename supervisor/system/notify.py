@@ -7,6 +7,7 @@ child starts, speaks for it.
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import socket
@@ -14,26 +15,53 @@ import time
 from collections.abc import MutableMapping
 from typing import Final
 
+from supervisor.errors import ConfigError
 from supervisor.log.entries import log
 
 _FIRST_INHERITED: Final = 3  # sd_listen_fds(3)
+_DIGITS: Final = 20  # of an unsigned number of 64 bits
+_LONGEST_INTERVAL: Final = 86_400.0  # s: a wait takes no number of any size
 _SEND_TIMEOUT: Final = 2.0  # s: a service manager that is stuck must not stop the master
 
 Inherited = tuple[int, str]  # a descriptor and its name, "" if it has none
 
 
 def take_inherited(environ: MutableMapping[str, str]) -> list[Inherited]:
-    """The descriptors passed to this very process; LISTEN_PID, LISTEN_FDS and LISTEN_FDNAMES go."""
+    """The descriptors passed to this very process; LISTEN_PID, LISTEN_FDS and LISTEN_FDNAMES go.
+
+    Raises ConfigError for one that is not open: LISTEN_FDS may be any number.
+    """
     values = [environ.pop(key, "") for key in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")]
+    if _number(values[0]) != os.getpid():
+        return []
+    count, names = _number(values[1]), values[2].split(":")
+    return [
+        (_open(_FIRST_INHERITED + index, count), name)
+        for index, name in zip(
+            range(count), itertools.chain(names, itertools.repeat("")), strict=False
+        )
+    ]
+
+
+def pass_on(environ: MutableMapping[str, str], launcher: int) -> None:
+    """Let what was meant for the pid `launcher` be ours: that process has only forked us."""
+    for key in ("LISTEN_PID", "WATCHDOG_PID"):
+        if _number(environ.get(key, "")) == launcher:
+            environ[key] = str(os.getpid())
+
+
+def _open(descriptor: int, count: int) -> int:
     try:
-        pid, count = int(values[0]), int(values[1])
-    except ValueError:
-        return []
-    if pid != os.getpid():
-        return []
-    names = values[2].split(":") if values[2] else []
-    names += [""] * (count - len(names))
-    return [(_FIRST_INHERITED + index, name) for index, name in enumerate(names[:count])]
+        os.fstat(descriptor)
+    except OSError:
+        problem = f"LISTEN_FDS={count}: descriptor {descriptor} is not open"
+        raise ConfigError([problem]) from None
+    return descriptor
+
+
+def _number(text: str) -> int:
+    """What a variable says, 0 where that is no number that a process could mean."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= _DIGITS else 0
 
 
 class Notifier:
@@ -120,9 +148,6 @@ def _watchdog_interval(environ: MutableMapping[str, str]) -> float:
     Not ours where WATCHDOG_PID names another process.
     """
     usec, pid = environ.pop("WATCHDOG_USEC", ""), environ.pop("WATCHDOG_PID", "")
-    try:
-        if int(usec) > 0 and (not pid or int(pid) == os.getpid()):
-            return int(usec) / 2e6
-    except ValueError:
-        pass
+    if _number(usec) and (not pid or _number(pid) == os.getpid()):
+        return min(_number(usec) / 2e6, _LONGEST_INTERVAL)
     return math.inf

@@ -117,3 +117,34 @@ def test_systemd_socket_activate_starts_it(run, tmp_path):
     server.wait_for("server ready ")
     server.signal(signal.SIGTERM)
     assert server.wait() == -signal.SIGTERM
+
+
+def test_a_daemon_adopts_what_was_passed_to_its_launcher(launch, closing):
+    """LISTEN_PID names the process that systemd started, which has forked the server."""
+    sock = closing.enter_context(socket.create_server(("127.0.0.1", 0)))
+    address = f"tcp://127.0.0.1:{sock.getsockname()[1]}"
+    server = launch(web(listen=[address]), sockets=[sock], arguments=["--daemon"])
+    sock.close()
+    server.wait_for("server ready ")
+    assert server.wait() == 0
+    assert rest(connect(address)).startswith(b"hello")
+    assert server.command("stop").returncode == 0
+    server.wait_gone()
+
+
+@pytest.mark.parametrize("count", ["2147483648", "9" * 20])
+def test_a_count_of_any_size_is_one_line(launch, count):
+    """The start neither hangs nor shows a traceback."""
+    shell = f'LISTEN_PID=$$ LISTEN_FDS={count} exec "$@"'
+    error = refusal(launch(web(), prefix=["bash", "-c", shell, "bash"]))
+    assert f"LISTEN_FDS={count}" in error
+
+
+def test_a_watchdog_of_any_size_is_waited_for(serve, tmp_path, closing):
+    """30 digits are no interval, 20 are a long one."""
+    manager = closing.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+    manager.bind(str(tmp_path / "notify"))
+    for digits in (18, 30):
+        extra = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "9" * digits}
+        server = serve(web(), extra=extra)
+        assert server.stop() == -signal.SIGTERM
