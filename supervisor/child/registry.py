@@ -6,7 +6,7 @@ import difflib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -92,6 +92,7 @@ def load(config: Config, problems: Problems, after: Callable[[str], object] = st
         sections.append(_load_section(section, config, shared, problems))
         after(f"workers.{section.name}")
     modules = [_module_class(module, problems) for module in config.modules]
+    _check_renewal(config, modules, problems)
     return Loaded(
         tuple(section for section in sections if section),
         tuple(module for module in modules if module),
@@ -137,6 +138,18 @@ def _worker_class(section: Section, problems: Problems) -> tuple[type[Worker], O
     if kind.needs_listener and not section.has_listen:
         problems.add(f"{path}.listen", "missing: this type needs at least one address")
     return None if options is None else (kind, options)
+
+
+def _check_renewal(
+    config: Config, modules: Iterable[LoadedModule | None], problems: Problems
+) -> None:
+    renew = config.master.renew
+    for module in modules:
+        if module and module.kind.exclusive and any((renew.every, renew.requests, renew.memory)):
+            problems.add(
+                "master.renew",
+                f"modules.{module.name} is exclusive: two generations cannot live at a time",
+            )
 
 
 def _check_owner(owner: str, path: str, problems: Problems) -> None:

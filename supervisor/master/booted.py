@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -36,6 +37,14 @@ class Booted(NamedTuple):
     strangers: frozenset[int]  # children of this process before it was ours
     notifier: Notifier
     launcher: Launcher | None  # who waits for readiness, under --daemon
+
+    @property
+    def refuses(self) -> bool:
+        """True where a closed door refuses new connections, false where it is silent: as pid 1 a
+        dropped SYN would be sent again to the same container.
+        """
+        door = self.config.master.door
+        return door == "refuse" or (door == "auto" and os.getpid() == 1)
 
     def describe(self, shared: Shared) -> Description:
         """What the words of a generation's scoreboard mean, for readers."""

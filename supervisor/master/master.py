@@ -66,6 +66,8 @@ class Master:
             self._wait()
             self.handle_sigs()
             self._note_ready()
+            if self._children.cause is not None:
+                shutdown.refuse(self._booted)
             self._add(self._children.tick(time.monotonic()))
         cause = self._children.cause
         assert cause is not None
@@ -340,15 +342,26 @@ class Master:
         handler, on top of its frame, which is never returned to.
         """
         log_abandoned(raised, frame)
+        try:
+            self._resume(raised)
+            cause = self._run()
+        except BaseException as error:  # or the user code below would swallow this as well
+            cause = _cause_of(error)
+        self._boot.leave(cause)
+
+    def _resume(self, raised: signal.Signals) -> None:
+        """What was being done when user code began to hang is an `init`, which has failed, or the
+        `destroy` of a generation, of which the rest is still to be done.
+        """
+        queued = {one.number for one in self._discards if isinstance(one, verdicts.Discard)}
+        for number in self._generations.keys() - self._children.lives.keys() - queued:
+            self._discards.appendleft(verdicts.Discard(number))
+        is_late = raised is signal.SIGALRM
+        late = Cause.start_failure("start_timeout passed, and Stop was swallowed")
         for number, life in list(self._children.lives.items()):
             if not life.is_made:
-                cause = Cause.by_signal(raised)
-                if raised is signal.SIGALRM:
-                    cause = Cause.start_failure("start_timeout passed, and Stop was swallowed")
+                cause = late if is_late else Cause.by_signal(raised)
                 self._add(self._children.failed(number, cause, time.monotonic()))
-        for number in self._generations.keys() - self._children.lives.keys():
-            self._discards.appendleft(verdicts.Discard(number))
-        self._boot.leave(self._run())
 
 
 def _policy(booted: Booted) -> Policy:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Final, NoReturn
 
 from supervisor.errors import Exit, ScoreboardError
@@ -23,6 +24,15 @@ def close_door(booted: Booted) -> None:
         for listener in listeners:
             if not listener.inherited:
                 listener.close_door()
+    refuse(booted)
+
+
+def refuse(booted: Booted) -> None:
+    """Where the door refuses: as soon as the queue of a listener is empty, nobody else gets in."""
+    if booted.refuses:
+        for listener in itertools.chain(*booted.listeners.values()):
+            if not listener.inherited:
+                listener.refuse()
 
 
 def kill_strays(spared: frozenset[int] | set[int], before: float | None = None) -> None:

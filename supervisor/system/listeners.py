@@ -76,7 +76,7 @@ class Listener:
 
     def has_waiting(self) -> bool:
         """True while the accept queue holds something."""
-        return is_readable(self.socket.fileno())
+        return is_readable(self.socket.fileno()) and not self._is_shut()
 
     def accept(self) -> tuple[socket.socket, Peer] | None:
         """Return (blocking connection, peer's address), or None when another child was faster.
@@ -87,6 +87,10 @@ class Listener:
             accepted = self.socket.accept()
         except (BlockingIOError, ConnectionAbortedError):
             return None
+        except OSError as error:
+            if error.errno == errno.EINVAL:  # it was shut meanwhile, see `refuse`
+                return None
+            raise
         if self.door_closed and self._family in _HOPS:
             # It may have been half open when the door closed, and have inherited the demand.
             accepted[0].setsockopt(*_HOPS[self._family], 0)
@@ -107,6 +111,24 @@ class Listener:
                 self.socket.setsockopt(*_HOPS[self._family], 255)
         elif self.address.scheme == "unix":
             self._unlink()
+
+    def refuse(self) -> bool:
+        """Let the kernel refuse new connections, as soon as nothing waits in the queue; True once
+        it does. Only behind a closed door.
+
+        shutdown(2) ends the listening of the socket itself, whoever else holds it.
+        """
+        if self.address.scheme != "tcp" or self._is_shut():
+            return True
+        if self.has_waiting():
+            return False
+        self.socket.shutdown(socket.SHUT_RD)
+        return True
+
+    def _is_shut(self) -> bool:
+        return self.is_stream and not self.socket.getsockopt(
+            socket.SOL_SOCKET, socket.SO_ACCEPTCONN
+        )
 
     def _drop_new_connections(self) -> None:
         program = ctypes.create_string_buffer(_DROP_SYN)

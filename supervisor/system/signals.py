@@ -204,6 +204,7 @@ class SignalRecorder:
             raise Stop(number)
         if number is signal.SIGALRM and self.on_deaf is not None:
             self._raises, raised, self._raised = frozenset(), self._raised, None
+            faulthandler.cancel_dump_traceback_later()
             self.on_deaf(raised, frame)
 
     def take(self) -> list[signal.Signals]:

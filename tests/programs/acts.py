@@ -1,5 +1,6 @@
 """What the programs of the tests can be told to do, by name, at any point of a server's life."""
 
+import asyncio
 import os
 import signal
 import sys
@@ -35,7 +36,46 @@ def fail() -> NoReturn:
     raise RuntimeError("told to fail")
 
 
+def swallow() -> NoReturn:
+    """Wait for ever, and swallow whatever is raised."""
+    while True:
+        try:
+            say("swallowing")
+            spin()
+        except BaseException:
+            continue
+
+
+def plug_ears() -> None:
+    """Take the signals of this process, as careless libraries do."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+
+
+def borrow_loop() -> None:
+    """Add and remove a signal handler of asyncio: that removes the wakeup descriptor."""
+    loop = asyncio.new_event_loop()
+    loop.add_signal_handler(signal.SIGUSR2, print)
+    loop.remove_signal_handler(signal.SIGUSR2)
+    loop.close()
+
+
+_seen: list[str] = []
+
+
+def swallow_later() -> None:
+    """The second time only."""
+    _seen.append("")
+    if len(_seen) == 2:
+        swallow()
+
+
 ACTS = {
+    "swallow_later": swallow_later,
+    "swallow": swallow,
+    "plug_ears": plug_ears,
+    "borrow_loop": borrow_loop,
     "hang": hang,
     "spin": spin,
     "fail": fail,

@@ -179,3 +179,14 @@ class Moody(Worker):
     def run(self, child: Child) -> None:
         for _ in child.wait():
             os._exit(1)
+
+
+class Scribbler(Worker):
+    """Writes over the whole scoreboard, and dies, when a connection comes."""
+
+    def run(self, child: Child) -> None:
+        for _connection, _address in child.connections():
+            words = child._board.words
+            for number in range(len(words)):
+                words[number] = 2**64 - 1
+            os._exit(1)

@@ -31,3 +31,9 @@ class Hooks(Module):
 
     def destroy(self) -> None:
         self._hook("destroy")
+
+
+class Alone(Hooks):
+    """Cannot stand another of itself."""
+
+    exclusive = True
