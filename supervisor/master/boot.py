@@ -26,7 +26,7 @@ from supervisor.master.cause import Cause
 from supervisor.master.daemon import Launcher
 from supervisor.master.modules import keep_ears, log_abandoned
 from supervisor.master.shutdown import leave
-from supervisor.system import privileges, process, signals
+from supervisor.system import descriptors, privileges, process, signals
 from supervisor.system.adoption import adopt
 from supervisor.system.clock import Instant
 from supervisor.system.files import is_pid_file, write_atomically
@@ -101,6 +101,7 @@ class Boot:
             start_by=start_by,
             private=self._private(),
             strangers=strangers,
+            descriptor_limit=descriptors.limit(),
             notifier=self.notifier,
             launcher=self._launcher,
         )

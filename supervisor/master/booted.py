@@ -35,6 +35,7 @@ class Booted(NamedTuple):
     start_by: float  # monotonic s: the first generation must be ready
     private: tuple[int, ...]  # descriptors that no child may keep
     strangers: frozenset[int]  # children of this process before it was ours
+    descriptor_limit: int  # soft, as it was at the start; the children get it back
     notifier: Notifier
     launcher: Launcher | None  # who waits for readiness, under --daemon
 

@@ -61,7 +61,7 @@ class Generation:
         self._ready: set[int] = set()  # slots
         self._reports: dict[int, Crash] = {}  # of the dead that are not buried yet, by pid
         self._forked_at: dict[int, float] = {}  # monotonic s, by slot
-        self._descriptor_limit = descriptors.allow_descriptors(len(self.slots))
+        descriptors.allow_descriptors(len(self.slots))
         self._resources = booted.resources.branch()
         self._stack = ExitStack()
         self._stack.callback(self._resources.release)
@@ -180,7 +180,7 @@ class Generation:
         for other in others:
             other.readiness.close()
             _close_all(other._boxes)
-        descriptors.limit_descriptors(self._descriptor_limit)
+        descriptors.limit_descriptors(self._booted.descriptor_limit)
 
     # While it lives.
 
