@@ -1,22 +1,22 @@
-"""Type `http`: static files below one directory, by the standard library's request handler on our
-accept loop.
-"""
+"""Type `http`: static files below one directory."""
 
 from __future__ import annotations
 
-import http.server
 import os
-import socket
-from http import HTTPStatus
-from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
 from supervisor.child.child import Child
 from supervisor.child.worker import Worker
-from supervisor.config.schema import Connection, Options, TlsTable
-from supervisor.workers.tcp import hang_up, load_tls, log_failure
+from supervisor.config.schema import Connection, Options, Seconds, TlsTable
+from supervisor.system import tls
+from supervisor.workers.web.calls import Call, Service
+from supervisor.workers.web.client import Client
+from supervisor.workers.web.http1 import Limits, Request
+from supervisor.workers.web.loop import Loop, Times
+from supervisor.workers.web.site import FileCall
+from supervisor.workers.web.static_files import Files
 
 
 class HttpOptions(Options, frozen=True):
@@ -24,78 +24,33 @@ class HttpOptions(Options, frozen=True):
 
     root: Annotated[str, Meta(description="the directory; nothing outside it is served")] = "."
     connection_timeout: Connection = 60.0
+    keep_alive: Annotated[
+        Seconds,
+        Meta(description="an idle connection is kept so long; 0 = one request a connection"),
+    ] = 30.0
     tls: TlsTable = None
 
 
 class Http(Worker):
-    """Serves the files below a directory to GET and HEAD, one request a connection.
-
-    An idle client must not keep a child.
-    """
+    """Serves the files below a directory to GET and HEAD."""
 
     Options: ClassVar[type[Options]] = HttpOptions
     schemes: ClassVar[frozenset[str]] = frozenset({"tcp", "unix"})
     needs_listener = True
 
     def preload(self) -> None:
-        self._root = os.path.realpath(self.options.root)
-        if not os.path.isdir(self._root):
+        root = os.path.realpath(self.options.root)
+        if not os.path.isdir(root):
             raise NotADirectoryError(f"root: {self.options.root!r} is not a directory")
-        self._tls = load_tls(self.options.tls)
+        self._files = Files(root)
+        self._tls = None if self.options.tls is None else tls.context(self.options.tls)
 
     def run(self, child: Child) -> None:
-        for connection, address in child.connections():
-            self._answer(child, connection, address)
+        options, service, files = self.options, Service(child), self._files
 
-    def _answer(self, child: Child, connection: socket.socket, address: Any) -> None:
-        try:
-            connection.settimeout(self.options.connection_timeout)
-            with child.request():
-                if self._tls is not None:
-                    connection = self._tls.secure(connection, self.options.connection_timeout)
-                _Request(connection, address, self._root, child)
-        except Exception as error:
-            log_failure(child, error, address)
-        finally:
-            hang_up(connection)
+        def call(client: Client, request: Request) -> Call:
+            path = request.target.partition(b"?")[0]
+            return FileCall(service, client, request, files, path)
 
-
-class _Request(http.server.SimpleHTTPRequestHandler):
-    """One request. Nothing outside the root is shown, whatever a path or a symbolic link says."""
-
-    protocol_version = "HTTP/1.1"
-    server_version = "supervisor"
-    sys_version = ""
-
-    def __init__(self, connection: socket.socket, address: Any, root: str, child: Child) -> None:
-        self._child = child
-        super().__init__(connection, address or ("unix", 0), None, directory=root)  # type: ignore[arg-type]
-
-    def handle(self) -> None:
-        self.close_connection = True
-        self.handle_one_request()
-
-    def end_headers(self) -> None:
-        self.send_header("Connection", "close")
-        super().end_headers()
-
-    def send_head(self) -> Any:
-        path = self.translate_path(self.path)
-        indexes = [os.path.join(path, name) for name in ("index.html", "index.htm")]
-        for candidate in (path, *indexes):
-            if not self._may_show(candidate):
-                self.send_error(HTTPStatus.NOT_FOUND, "File not found")
-                return None
-        return super().send_head()
-
-    def _may_show(self, path: str) -> bool:
-        """True below the root, for what does not exist too; a FIFO or a device would block us."""
-        if "\0" in path or not Path(os.path.realpath(path)).is_relative_to(self.directory):
-            return False
-        return os.path.isfile(path) or os.path.isdir(path) or not os.path.exists(path)
-
-    def log_request(self, code: Any = "-", size: Any = "-") -> None:
-        self._child.log.debug('%s "%s" %s', self.client_address[0], self.requestline, code)
-
-    def log_message(self, format: str, *arguments: Any) -> None:
-        self._child.log.debug("%s " + format, self.client_address[0], *arguments)
+        times = Times(options.connection_timeout, options.keep_alive, options.connection_timeout)
+        Loop(service, call, Limits(), times, tls=self._tls).run()

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from supervisor.child.child import Child
 from supervisor.child.worker import Worker
 from supervisor.config.schema import Options
+from supervisor.workers.engines.granian_wsgi import TooLarge
 from supervisor.workers.web import access_log, proxies
 from supervisor.workers.web.application import (
     ApplicationOptions,
@@ -19,7 +20,6 @@ from supervisor.workers.web.application import (
     need,
     prepare,
 )
-from supervisor.workers.web.gateway import TooLarge
 from supervisor.workers.web.loops import new_loop, told_to_stop
 from supervisor.workers.web.sockets import Sockets
 from supervisor.workers.web.steps import stepped

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from contextlib import nullcontext
 from time import monotonic_ns
-from typing import Final
+from typing import Final, Protocol
 
 from supervisor.errors import Stop
 from supervisor.scoreboard.layout import (
@@ -39,6 +39,13 @@ _IDLE: Final = int(State.IDLE)
 _BUSY: Final = int(State.BUSY)
 
 
+class InHand(Protocol):
+    """A request: `begun` (monotonic ns), and whether it has a deadline."""
+
+    begun: int
+    timed: bool
+
+
 class Requests:
     """One of each child. `row` is its row of the scoreboard, `timeout` the request deadline in
     s, 0 = none. `names` are the requests in hand that the row names.
@@ -63,7 +70,7 @@ class Requests:
         self._watch: Callable[[], object] = bool
         self._watched_for = 0  # ns
         self._watched_until = sys.maxsize  # monotonic ns
-        self._timed: dict[Request | Burst | Step, None] = {}  # with a deadline, oldest first
+        self._timed: dict[InHand | Step, None] = {}  # with a deadline, oldest first
 
     @property
     def has_deadline(self) -> bool:
@@ -93,7 +100,7 @@ class Requests:
             self._row[STATE] = self._stopping = monotonic_ns() & ~7 | State.STOPPING
             self.arm()
 
-    def begin(self, request: Request | Burst, now: int) -> None:
+    def begin(self, request: InHand, now: int) -> None:
         """Take it in hand at `now` (monotonic ns)."""
         row = self._row
         if now > self._watched_until:
@@ -106,7 +113,7 @@ class Requests:
         if self._timeout and request.timed:
             self.time(request)
 
-    def let_go(self, request: Request | Burst, now: int) -> None:
+    def let_go(self, request: InHand, now: int) -> None:
         """It is no longer in hand."""
         row = self._row
         row[ACTIVE] = self.active = active = self.active - 1
@@ -116,7 +123,7 @@ class Requests:
         if self._timeout and request.timed:
             self.end_time(request)
 
-    def time(self, timed: Request | Burst | Step) -> None:
+    def time(self, timed: InHand | Step) -> None:
         """Give it the deadline, counted from when it began, which is now."""
         self._timed[timed] = None
         if len(self._timed) == 1:
@@ -124,7 +131,7 @@ class Requests:
             if self._stop_by is not None:
                 self.arm()
 
-    def end_time(self, timed: Request | Burst | Step) -> None:
+    def end_time(self, timed: InHand | Step) -> None:
         """It has ended in time."""
         del self._timed[timed]
         self.arm()
@@ -170,6 +177,39 @@ class Requests:
         """
         self._row[CONNECTIONS] = connections
         self._row[STREAMS] = streams
+
+    # For a type that has objects of its own for its requests. In any thread.
+
+    def enter(self, request: InHand, now: int, name: bytes, request_id: bytes = b"") -> int:
+        """As `begin`, and name it; returns the place for `leave`."""
+        if self.lock is None:
+            self.begin(request, now)
+            return self.names.add(now, name, request_id)
+        with self.lock:
+            self.begin(request, now)
+            return self.names.add(now, name, request_id)
+
+    def leave(self, request: InHand, now: int, elapsed: int, failed: bool, place: int) -> None:
+        """It has ended: as `let_go` and `account`."""
+        if self.lock is None:
+            self.let_go(request, now)
+            self.account(elapsed, failed)
+            self.names.remove(place)
+        else:
+            with self.lock:
+                self.let_go(request, now)
+                self.account(elapsed, failed)
+                self.names.remove(place)
+
+    def time_step(self, request: InHand) -> None:
+        """It goes on after a wait, and has the deadline again. `begun` is now."""
+        with self.lock or nullcontext():
+            self.time(request)
+
+    def end_step(self, request: InHand) -> None:
+        """It waits, which is not its own time."""
+        with self.lock or nullcontext():
+            self.end_time(request)
 
 
 class Request:

@@ -105,7 +105,7 @@ def test_a_unix_socket(serve, engine, tmp_path):
 @needs_curl
 def test_http2(serve, engine):
     """HTTP/2 without TLS is spoken where it is asked for."""
-    server = serve(section(engine))
+    server = serve(section(engine, http="2") if engine == "wsgi" else section(engine))
     host, port = endpoint(server.address())
     version = ["--http2-prior-knowledge", "-w", " %{http_version}"]
     assert curl(*version, f"http://{host}:{port}/") == b"hello 2"
@@ -335,7 +335,8 @@ def test_lines_of_a_body(serve):
 def test_an_exception_in_the_middle(serve):
     """One that comes after the first part of the body is an error, with its traceback."""
     server = serve(section("wsgi", **LOGGED))
-    assert get(server, "/broken") == (200, b"one")
+    with pytest.raises(http.client.IncompleteRead):  # nobody may take it for all
+        get(server, "/broken")
     assert totals(server, 1) == (1, 1)
     server.wait_for("ValueError: broken")
 

@@ -27,7 +27,7 @@ class Deviation:
     cases: tuple[str, ...]
 
 
-HYPER = ("wsgi", "asgi-granian", "rsgi")
+HYPER = ("asgi-granian", "rsgi")
 BROKEN_CHUNKS = (
     *(f"invalid/chunked_{number}" for number in ("01", "02", "03", "04", "10", "11", "12", "13")),
     "valid/029",
@@ -86,12 +86,6 @@ DEVIATIONS = (
         cases=BROKEN_CHUNKS,
     ),
     Deviation(
-        reason="as above, but the engine shows a broken chunk as the end of wsgi.input, and closes",
-        engines=("wsgi",),
-        statuses=(200,),
-        cases=BROKEN_CHUNKS,
-    ),
-    Deviation(
         reason="llhttp knows HTTP/0.9 and 2.0 as versions; the connection is closed",
         engines=("asgi",),
         statuses=(200,),
@@ -127,7 +121,6 @@ LOGGED = ("sh", "-c", 'exec "$0" "$@" >&2')  # granian's log is its standard out
 BIN = Path(sys.executable).parent
 # The engine's own server, with the same application. A unix socket leaves no port to be chosen.
 ALONE = {
-    "wsgi": ["granian", "--interface", "wsgi", "--uds"],
     "asgi": ["uvicorn", "--http", "httptools", "--no-access-log", "--loop", "uvloop", "--uds"],
     "asgi-granian": ["granian", "--interface", "asgi", "--loop", "uvloop", "--uds"],
     "rsgi": ["granian", "--interface", "rsgi", "--loop", "uvloop", "--uds"],
@@ -202,7 +195,7 @@ def test_as_the_specification_says(ours, case, engine):
     assert CASES[case].allows(got) == ((engine, case) not in STATUSES), got
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ALONE)
 @pytest.mark.parametrize("case", CASES)
 def test_as_the_engine_alone(ours, alone, case, engine):
     """We add nothing to an engine's understanding of HTTP, and take nothing away."""

@@ -9,9 +9,9 @@ import pytest
 from supervisor.errors import NameProblem
 from supervisor.workers.asgi import AsgiOptions, _engine_of
 from supervisor.workers.engines import granian, uvicorn
+from supervisor.workers.engines.granian_wsgi import Body, HungUp, Response, TooLarge
 from supervisor.workers.web import access_log
 from supervisor.workers.web.application import ApplicationOptions, check_application
-from supervisor.workers.web.gateway import Body, HungUp, Response, TooLarge
 
 SERVED = access_log.Served(
     "192.0.2.7",

@@ -59,6 +59,7 @@ def target(text, method=b"GET", host=b"Host: x"):
         (head(b"Host: x", first=b"GET / HTTP/1.2"), 505),
         (head(b"Host: x", first=b"GET / HTTP/2.0"), 505),
         (head(b"Host: x", first=b"PRI * HTTP/2.0"), 505),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
         (head(b"Host: x", first=b"GET / RTSP/1.0"), 400),
         (head(b"Host: x", first=b"GET  / HTTP/1.1"), 400),
         (head(b"Host: x", b"A: b\rc"), 400),

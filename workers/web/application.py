@@ -87,6 +87,16 @@ class ApplicationOptions(Options, frozen=True):
             "stop_timeout"
         ),
     ] = 3.0
+    body_buffer: Annotated[
+        Bytes,
+        Meta(
+            description="of a request's body, taken before the application reads it; wsgi spools "
+            "what is more to disk"
+        ),
+    ] = 1_048_576
+    answer_buffer: Annotated[
+        Bytes, Meta(description="of an answer, made before its client has taken it")
+    ] = 1_048_576
     static: Annotated[
         Mapping[str, str],
         Meta(

@@ -43,6 +43,7 @@ answer may be made.
                               where the client does not wait for it
     connection.interim(103, headers)   early hints; b"" for HTTP/1.0
     connection.refuse(400, date)       a whole answer of a few words, which ends the connection
+    connection.break_off()             the answer cannot be finished: the connection has to end
     connection.last = True    the answer, if its head is not made yet, says `Connection: close`
     connection.keeps          after `answer`: this connection may serve another request
     connection.renew()        after `end`, where it keeps and state is DONE: ready for the next one

@@ -166,6 +166,10 @@ class Connection(Incoming):
             raise InvalidAnswer(f"the body is {self._due} bytes shorter than its Content-Length")
         return b"0\r\n\r\n" if framing is CHUNKED else b""
 
+    def break_off(self) -> None:
+        """The answer cannot be finished: the connection has to end."""
+        self._framing, self.keeps = OVER, False
+
     def withdraw(self) -> None:
         """Forget an answer of which nothing was sent."""
         self._framing = NOTHING

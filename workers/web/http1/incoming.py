@@ -162,7 +162,10 @@ class Incoming:
         except HttpParserError as error:
             self._head = head
             return self._refuse_head(str(error))
-        return self._begin(head, is_upgrade) if self._headed else None
+        if self._headed:
+            return self._begin(head, is_upgrade)
+        self._head = head
+        return self._refuse_head("no request") if head.endswith(b"\r\n\r\n") else None
 
     def _begin(self, head: bytes, is_upgrade: bool) -> Event:
         request = judge(head[: head.index(b"\r\n")], self._fields, self._limits)

@@ -39,9 +39,9 @@ class Refusal(NamedTuple):
 class Request:
     """The head of a request.
 
-    `target` is in origin form (or `*`), `raw_target` as it was sent; `named` has the last value of
-    each field. `length` is that of the body, None where it is chunked; `upgrade` the value of the
-    field where one is asked for, in lower case, else b"".
+    `line` is the request line, `target` is in origin form (or `*`), `raw_target` as it was sent;
+    `named` has the last value of each field. `length` is that of the body, None where it is
+    chunked; `upgrade` the value of the field where one is asked for, in lower case, else b"".
     """
 
     __slots__ = (
@@ -50,6 +50,7 @@ class Request:
         "is_http11",
         "keep_alive",
         "length",
+        "line",
         "method",
         "named",
         "raw_target",
@@ -59,8 +60,9 @@ class Request:
     )
 
     def __init__(
-        self, method: str, target: bytes, fields: Fields, named: dict[bytes, bytes]
+        self, line: bytes, method: str, target: bytes, fields: Fields, named: dict[bytes, bytes]
     ) -> None:
+        self.line = line
         self.method = method
         self.raw_target = self.target = target
         self.fields = fields
@@ -90,7 +92,7 @@ def judge(line: bytes, fields: Fields, limits: Limits) -> Request | Refusal:
     if len(fields) > MOST_FIELDS:
         return Refusal(431, f"more than {MOST_FIELDS} fields")
     named = dict(fields)
-    request = Request(method_name(method), target, fields, named)
+    request = Request(line, method_name(method), target, fields, named)
     request.is_http11 = version == b"HTTP/1.1"
     host = named.get(b"host")
     return (

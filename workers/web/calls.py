@@ -1,0 +1,251 @@
+"""One request in hand of a child's own loop: what is counted and logged, and what errors do.
+
+A type gives a subclass of Call, which makes the answer. The loop calls `first`, and `next` again
+and again while there is `more`; with threads, a thread of the pool does.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from time import monotonic_ns
+from typing import TYPE_CHECKING
+
+from supervisor.child.child import Child
+from supervisor.scoreboard.layout import SLOW_UNTIL
+from supervisor.system.clock import wall_clock
+from supervisor.workers.web import access_log
+from supervisor.workers.web.forwarded import Origin, Trust, joined, origin
+from supervisor.workers.web.http1 import Request, date_line
+
+if TYPE_CHECKING:
+    from supervisor.workers.web.client import Client, FileRange
+
+_TEXT = b"text/plain; charset=utf-8"
+_SLOW = 10_000_000  # ns: who is slower is spread over the children by the kernel
+_SLOW_FOR = 1_000_000_000  # ns
+
+
+class Service:
+    """What all calls of a child have in common."""
+
+    def __init__(
+        self,
+        child: Child,
+        log: access_log.Log | None = None,
+        trusted: Sequence[str] = (),
+        request_id: str = "",
+    ) -> None:
+        self.child = child
+        self.requests = child.served
+        self.log = log
+        self.trust = Trust(trusted)
+        self.request_id = request_id.lower().encode()
+        self._block = child.block
+
+    def is_spread(self, now: int, elapsed: int) -> bool:
+        """Tell whether kept connections end now: this or another request of the section was slow of
+        late, or the server is about to stop.
+        """
+        if elapsed >= _SLOW:
+            self._block.be_slow_until(now + _SLOW_FOR)
+            return True
+        return self._block.words[SLOW_UNTIL] > now or self.child.server_is_ending
+
+    def refused(self, client: Client, status: int, reason: str) -> None:
+        """Count and log a request that no application saw."""
+        self.requests.account(None, True)
+        self.requests.responded(status)
+        facts = {"peer": client.peer, "status": status, "reason": reason}
+        self.child.log.info("request refused", extra=facts)
+
+
+class Call:
+    """One request. `begun` is the monotonic ns from which its own time counts, `timed` says whether
+    it has a deadline now (supervisor.child.requests).
+    """
+
+    __slots__ = (
+        "_place",
+        "_since",
+        "begun",
+        "client",
+        "failed",
+        "file",
+        "identity",
+        "is_over",
+        "more",
+        "origin",
+        "request",
+        "service",
+        "size",
+        "status",
+        "timed",
+    )
+
+    def __init__(self, service: Service, client: Client, request: Request) -> None:
+        self.service = service
+        self.client = client
+        self.request = request
+        self.begun = self._since = 0
+        self._place = -1
+        self.timed = True
+        self.status = 0
+        self.size = 0  # bytes of the body of the answer
+        self.failed = False
+        self.more = False  # `next` has more
+        self.is_over = False
+        self.file: FileRange | None = None  # to be sent after what `first` returned
+        self.origin: Origin | None = None
+        self.identity = ""  # the id of the request
+
+    def first(self) -> bytes:
+        """Call the application; return the first bytes to send."""
+        requests = self.service.requests
+        service, line = self.service, self.request.line
+        if service.trust or service.request_id:
+            self._judge_origin()
+        name = line[: line.find(b"?") if b"?" in line else -9]
+        self.begun = self._since = now = monotonic_ns()
+        self._place = requests.enter(self, now, name, self.identity.encode())
+        try:
+            data = self.respond()
+        except (Exception, SystemExit) as error:
+            data = self._excuse(error, has_sent=False)
+        except BaseException:
+            self.end(failed=True)
+            raise
+        if self.more:
+            self._leave_deadline()
+        else:
+            self.end()
+        return data
+
+    def next(self) -> bytes:
+        """The next bytes to send. Where there is no `more` afterwards, it has ended."""
+        requests = self.service.requests
+        if requests.has_deadline:
+            self.begun, self.timed = monotonic_ns(), True
+            requests.time_step(self)
+        try:
+            data = self.step()
+        except (Exception, SystemExit) as error:
+            data = self._excuse(error, has_sent=True)
+        finally:
+            self._leave_deadline()
+        if not self.more:
+            self.end()
+        return data
+
+    def _leave_deadline(self) -> None:
+        """What the client does with it is not the application's time."""
+        if self.timed:
+            self.timed = False
+            if self.service.requests.has_deadline:
+                self.service.requests.end_step(self)
+
+    def respond(self) -> bytes:
+        """The type's own: the first bytes of the answer."""
+        raise NotImplementedError
+
+    def step(self) -> bytes:
+        """The type's own: the next bytes. It clears `more` with the last ones."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """The type's own: the answer has ended, or will not be taken."""
+
+    def cut(self, reason: str) -> None:
+        """The client is gone, or time is up: nothing more is sent."""
+        if not self.is_over:
+            self.more = False
+            facts = {"target": self._path(), "error": reason}
+            self.service.child.log.info("request failed", extra=facts)
+            self.end(failed=True)
+
+    def end(self, *, failed: bool = False) -> None:
+        """Count it, log it, and give back what it holds."""
+        if self.is_over:
+            return
+        self.is_over = True
+        try:
+            self.close()
+        except (Exception, SystemExit) as error:
+            self.failed = True
+            self.service.child.log.error("request failed", exc_info=error)
+        service, now = self.service, monotonic_ns()
+        failed = failed or self.failed or self.status >= 500
+        service.requests.leave(self, now, now - self._since, failed, self._place)
+        service.requests.responded(self.status or 500)
+        if service.log is not None:
+            self._log(service.log, (now - self._since) / 1e9)
+
+    def head(
+        self,
+        status: int,
+        fields: list[tuple[bytes, bytes]],
+        reason: bytes | None = None,
+        length: int | None = None,
+    ) -> bytes:
+        """The head of the answer. Raises InvalidAnswer."""
+        http, now = self.client.http, monotonic_ns()
+        if self.service.is_spread(now, now - self.begun):
+            http.last = True
+        if self.identity:
+            fields = [*fields, (self.service.request_id, self.identity.encode("latin-1"))]
+        self.status = status
+        return http.answer(status, fields, reason, date_line(wall_clock() // 1_000_000_000), length)
+
+    def plain(self, status: int, text: str) -> bytes:
+        """A whole answer of one line."""
+        body = text.encode() + b"\n"
+        data = self.head(status, [(b"Content-Type", _TEXT)], length=len(body))
+        return self.whole(data, body)
+
+    def whole(self, head: bytes, body: bytes) -> bytes:
+        """The bytes of an answer whose body is there. Raises InvalidAnswer."""
+        http = self.client.http
+        self.size = len(body)
+        return head + http.body(body) + http.end()
+
+    def _excuse(self, error: BaseException, *, has_sent: bool) -> bytes:
+        """An error of the application: 500 where nothing was sent, else the connection ends."""
+        self.failed = True
+        self.more = False
+        self.file = None
+        facts = {"target": self._path()}
+        self.service.child.log.error("request failed", exc_info=error, extra=facts)
+        http = self.client.http
+        if has_sent:
+            http.break_off()
+            return b""
+        http.withdraw()
+        return self.plain(500, "500 Internal Server Error")
+
+    def _judge_origin(self) -> None:
+        service, client, request = self.service, self.client, self.request
+        if service.trust:
+            scheme = "https" if client.is_secure else "http"
+            fields = joined(request.fields)
+            self.origin = origin(client.peer, client.port, scheme, fields, service.trust)
+        if service.request_id:
+            given = request.named.get(service.request_id, b"").decode("latin-1")
+            is_trusted = given and service.trust.trusts(client.peer)
+            self.identity = given if is_trusted else secrets.token_hex(16)
+
+    def _path(self) -> str:
+        return self.request.raw_target.partition(b"?")[0].decode("latin-1")
+
+    def _log(self, log: access_log.Log, seconds: float) -> None:
+        request = self.request
+        served = access_log.Served(
+            client=self.origin.client if self.origin else self.client.peer,
+            method=request.method,
+            target=request.raw_target.decode("latin-1"),
+            protocol="HTTP/1.1" if request.is_http11 else "HTTP/1.0",
+            status=self.status or 500,
+            size=self.size,
+            fields=request.named,
+            request_id=self.identity,
+        )
+        log.write(wall_clock() / 1e9 - seconds, seconds, served)

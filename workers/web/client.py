@@ -1,0 +1,187 @@
+"""One connection of a client in a child's own loop: its socket, what came and what is to go."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import socket
+import ssl
+import tempfile
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from supervisor.workers.web.http1 import Connection
+
+if TYPE_CHECKING:
+    from supervisor.workers.web.calls import Call
+
+_CHUNK = 65_536
+_SPAN = 1 << 20  # bytes of a file that are sent at once
+WANTS_MORE = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+
+class Client:
+    """`mask` is what epoll watches for, 0 = nothing, -1 = it does not know this socket."""
+
+    __slots__ = (
+        "_file",
+        "_out",
+        "_size",
+        "body",
+        "call",
+        "deadline",
+        "descriptor",
+        "http",
+        "is_ending",
+        "is_fresh",
+        "is_secure",
+        "is_shaking",
+        "is_streaming",
+        "local",
+        "mask",
+        "moved",
+        "origin",
+        "peer",
+        "port",
+        "queued",
+        "sock",
+    )
+
+    def __init__(self, sock: socket.socket, http: Connection, peer: str, port: int) -> None:
+        self.sock = sock
+        self.descriptor = sock.fileno()
+        self.http = http
+        self.peer = peer
+        self.port = port
+        self.local = ("", "")
+        self.is_secure = self.is_shaking = isinstance(sock, ssl.SSLSocket)
+        self.is_fresh = True  # it has not sent anything yet
+        self.is_streaming = False  # its answer has begun and goes on
+        self.is_ending = False  # only its end is waited for
+        self.mask = -1
+        self.deadline = self.queued = 0
+        self.moved = False  # bytes have gone or come since the deadline was set
+        self.call: Call | None = None  # the answer that is being made
+        self.body: Body | None = None
+        self._out: deque[bytes | memoryview] = deque()
+        self._size = 0  # bytes in it
+        self._file: FileRange | None = None
+
+    def receive(self) -> bytes:
+        """What has come, b"" at the end. Raises one of WANTS_MORE, or another OSError."""
+        data = self.sock.recv(_CHUNK)
+        if self.is_secure:
+            while left := self.sock.pending():  # type: ignore[attr-defined]
+                data += self.sock.recv(left)
+        return data
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that the client has not taken, of a file a token one."""
+        return self._size + (self._file is not None)
+
+    def put(self, data: bytes) -> None:
+        """Send it, or keep what does not go now. Raises OSError where the client is gone."""
+        if self._out or self._file is not None:
+            self._out.append(data)
+            self._size += len(data)
+            return
+        try:
+            sent = self.sock.send(data)
+        except WANTS_MORE:
+            sent = 0
+        if sent < len(data):
+            self._out.append(memoryview(data)[sent:])
+            self._size = len(data) - sent
+            self.moved = True
+
+    def put_file(self, span: FileRange) -> None:
+        """Send a part of a file, after what was put before and before what will be put."""
+        self._file = span
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what goes now. Raises OSError where the client is gone."""
+        with contextlib.suppress(*WANTS_MORE):
+            while self._out:
+                self._send_first()
+            while self._file is not None:
+                self._send_file(self._file)
+
+    def _send_first(self) -> None:
+        data = self._out[0]
+        sent = self.sock.send(data)
+        self.moved = True
+        self._size -= sent
+        if sent < len(data):
+            self._out[0] = memoryview(data)[sent:]
+        else:
+            self._out.popleft()
+
+    def _send_file(self, span: FileRange) -> None:
+        count = min(span.left, _SPAN)
+        if self.is_secure:
+            sent = self.sock.send(os.pread(span.descriptor, min(count, _CHUNK), span.at))
+        else:
+            sent = os.sendfile(self.descriptor, span.descriptor, span.at, count)
+        if not sent:
+            raise ConnectionAbortedError("the file has become shorter")
+        self.moved = True
+        span.at += sent
+        span.left -= sent
+        if not span.left:
+            self._file = None
+
+    def close(self) -> None:
+        """End it, and let go of everything."""
+        self.http.close()
+        if self.body is not None:
+            self.body.close()
+        if self.is_secure and not self.is_shaking:
+            with contextlib.suppress(OSError, ValueError):
+                self.sock.unwrap()  # type: ignore[attr-defined]
+        self.sock.close()
+
+
+class FileRange:
+    """Bytes of an open file that are to be sent."""
+
+    __slots__ = ("at", "descriptor", "left")
+
+    def __init__(self, descriptor: int, at: int, left: int) -> None:
+        self.descriptor = descriptor
+        self.at = at
+        self.left = left
+
+
+class Body:
+    """The body of a request while it comes: in memory up to `limit` bytes, else in a file without a
+    name in the child's directory.
+    """
+
+    def __init__(self, limit: int, folder: Path) -> None:
+        self._limit = limit
+        self._folder = folder
+        self._file: BinaryIO = io.BytesIO()
+        self.size = 0
+
+    def add(self, data: bytes) -> None:
+        """Take the next part. Raises OSError where the disk is full."""
+        self.size += len(data)
+        if self.size > self._limit and isinstance(self._file, io.BytesIO):
+            kept = self._file.getvalue()
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115
+            self._file.write(kept)
+        self._file.write(data)
+
+    def file(self) -> BinaryIO:
+        """All of it, from the beginning."""
+        self._file.seek(0)
+        return self._file
+
+    def close(self) -> None:
+        """Give memory or disk back."""
+        self._file.close()
