@@ -258,3 +258,11 @@ def test_a_client_cannot_forge_an_entry(serve, tmp_path):
     assert server.stop() == -signal.SIGTERM
     assert not re.search("[\x1b\r\x9b\u2028]", server.log)
     assert not re.search("^2026-01-01", server.log, re.M)
+
+
+def test_the_logger_of_uvicorn_is_heard(serve):
+    """Applications log to it, whichever engine serves them."""
+    server = serve(section("asgi", app="loud:asgi"))
+    assert get(server)[0] == 204
+    server.wait_for(r"INFO web/\d\[\d+\] uvicorn\.error: heard$")
+    assert server.stop() == -signal.SIGTERM

@@ -112,5 +112,18 @@ def serve(connection: socket.socket, address: Any) -> None:
     connection.sendall(b"done\n")
 
 
+async def asgi(scope: Any, receive: Any, send: Any) -> None:
+    """Say so to the logger that people who come from uvicorn use."""
+    if scope["type"] == "lifespan":
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    logging.getLogger("uvicorn.error").info("heard")
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
 if meddling := os.environ.get("MEDDLING"):
     meddle(meddling)

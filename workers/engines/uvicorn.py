@@ -59,8 +59,7 @@ class Uvicorn:
             timeout_keep_alive=options.keep_alive,  # type: ignore[arg-type]
             h11_max_incomplete_event_size=options.header_limit,
         )
-        # Below are a line for each WebSocket and for each malformed request of a stranger.
-        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+        logging.getLogger("uvicorn.error").addFilter(_is_worth_a_line)
         self._config.load()
         self._servers: list[asyncio.AbstractServer] = []
 
@@ -188,6 +187,13 @@ class _Http(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
         super().connection_lost(exc)
+
+
+def _is_worth_a_line(record: logging.LogRecord) -> bool:
+    """Not the engine's own below ERROR: a line for each WebSocket and for each malformed request of
+    a stranger. Applications use this logger too.
+    """
+    return record.levelno >= logging.ERROR or "/uvicorn/" not in record.pathname
 
 
 def _has_more_to_say(connection: Any) -> bool:
