@@ -28,6 +28,7 @@ class Action(enum.Enum):
     REAP = "reap"
     STATISTICS = "print statistics"
     IGNORE = "ignore"
+    JOB = "ignore without a terminal, else default"
     DEADLINE = "end user code that is late"
     DUMP = "dump tracebacks and die"
     DEFAULT = "default"
@@ -71,6 +72,9 @@ _LATE: Final = "a deadline of its own has passed: write all tracebacks, die"
 _FAULT: Final = "write the traceback to the black box, then the default action"
 
 
+_JOB: Final = "ignored where no terminal is ours, else default"
+
+
 # In order of urgency: pending signals are taken from the top.
 TABLE: Final = (
     Row(_S.SIGTERM, _A.STOP, _A.STOP, "shut down", _DRAIN),
@@ -81,6 +85,9 @@ TABLE: Final = (
     Row(_S.SIGUSR1, _A.STATISTICS, _A.STATISTICS, "log the statistics", "log its own line of them"),
     Row(_S.SIGHUP, _A.IGNORE, _A.IGNORE, "ignored", "ignored"),
     Row(_S.SIGUSR2, _A.IGNORE, _A.IGNORE, "ignored", "ignored"),
+    Row(_S.SIGTTIN, _A.JOB, _A.DEFAULT, _JOB, "default"),
+    Row(_S.SIGTTOU, _A.JOB, _A.DEFAULT, _JOB, "default"),
+    Row(_S.SIGTSTP, _A.JOB, _A.DEFAULT, _JOB, "default"),
     Row(_S.SIGALRM, _A.DEADLINE, _A.DUMP, "a deadline of user code has passed", _LATE),
 )
 
@@ -89,6 +96,10 @@ _WITHOUT_HANDLER: Final = (
     Description("QUIT, ABRT, SEGV, BUS, FPE, ILL", "die at once; the children follow", _FAULT),
     Description("a second TERM or INT while stopping", "kill what is left, now", "no effect"),
 )
+
+
+# Who started us may have left them ignored (nohup, a shell's `&`).
+_FATAL: Final = (_S.SIGQUIT, _S.SIGABRT, _S.SIGSEGV, _S.SIGBUS, _S.SIGFPE, _S.SIGILL)
 
 
 TERMINATIONS: Final = tuple(row.signum for row in TABLE if row.master is Action.STOP)
@@ -133,6 +144,7 @@ class SignalRecorder:
         self._raises: frozenset[signal.Signals] = frozenset()
         self._raised: signal.Signals | None = None  # Stop was raised by it, inside user code
         self._direct: Direct = {}
+        self._is_job = False  # of a shell at a terminal
         # Called inside the handler, for user code that does not end; it should not come back.
         self.on_deaf: Callable[[signal.Signals, FrameType | None], object] | None = None
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -147,8 +159,14 @@ class SignalRecorder:
         """
         self._direct = direct or {}
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        self._is_job = has_terminal()
         for row in TABLE:
-            self._dispose(row.signum, row.master)
+            if row.master is not Action.JOB:
+                self._dispose(row.signum, row.master)
+            elif not self._is_job:
+                ignore(row.signum)
+        for number in filter(is_ignored, _FATAL):
+            restore_default(number)
 
     def become_child(self, direct: Direct) -> None:
         """Obey TABLE as a child does, with an own descriptor and nothing pending; signals are
@@ -163,8 +181,8 @@ class SignalRecorder:
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         for row in TABLE:
             # What is recorded by both keeps its handler: each change costs a page of private
-            # memory.
-            if row.child is not row.master:
+            # memory. With a terminal, what stops a job is as the process group has it.
+            if row.child is not row.master and not (row.master is Action.JOB and self._is_job):
                 self._dispose(row.signum, row.child)
 
     def _dispose(self, signum: signal.Signals, action: Action) -> None:
@@ -298,7 +316,8 @@ class SignalRecorder:
         if signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False) != self._writer:
             changed.append("wakeup descriptor")
         for row in TABLE:
-            if signal.getsignal(row.signum) != self._disposition(row.master):
+            is_same = signal.getsignal(row.signum) == self._disposition(row.master)
+            if row.master is not Action.JOB and not is_same:
                 changed.append(f"handler of {row.signum.name}")
                 self._dispose(row.signum, row.master)
         blocked = {row.signum for row in TABLE} & signal.pthread_sigmask(signal.SIG_BLOCK, ())
@@ -361,6 +380,15 @@ def consume(signum: signal.Signals) -> int | None:
     return None if facts is None else facts.si_pid
 
 
+def has_terminal() -> bool:
+    """True where a terminal controls this process, and a shell may stop it as a job (tty(4))."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
+
+
 def is_ignored(signum: signal.Signals) -> bool:
     """True where somebody before us (a shell's `&`, nohup) ignored it."""
     return signal.getsignal(signum) is signal.SIG_IGN
@@ -393,8 +421,11 @@ def dump_at_deadline(descriptor: int) -> None:
 
 
 def dump_at_faults(descriptor: int) -> None:
-    """Make SEGV, BUS, FPE, ILL and ABRT write all tracebacks to `descriptor` before they kill."""
+    """Make SEGV, BUS, FPE, ILL, ABRT and QUIT write all tracebacks to `descriptor` before they
+    kill.
+    """
     faulthandler.enable(file=descriptor, all_threads=True)
+    faulthandler.register(signal.SIGQUIT, file=descriptor, all_threads=True, chain=True)
 
 
 def set_timer(seconds: float) -> None:

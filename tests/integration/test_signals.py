@@ -50,6 +50,35 @@ def test_quit_ends_the_master_at_once_and_its_children_follow(serve):
     server.wait_gone()
 
 
+def test_quit_that_was_ignored_by_inheritance_has_its_default_again(serve):
+    """A shell's `&` and nohup ignore it. It ends the master, and a child with a traceback."""
+    ignoring = ("sh", "-c", "trap '' QUIT; exec \"$@\"", "sh")
+    server = serve(web("handlers:gated", children=1), prefix=ignoring)
+    connection = dial(server)
+    line(connection)
+    os.kill(server.children()[0], signal.SIGQUIT)
+    assert server.wait() == 70
+    server.wait_for("cause=SIGQUIT", "in gated")
+    other = serve(web(), name="other", prefix=ignoring)
+    other.signal(signal.SIGQUIT)
+    assert other.wait() == -signal.SIGQUIT
+    other.wait_gone()
+
+
+@pytest.mark.parametrize("name", ["SIGTTIN", "SIGTTOU", "SIGTSTP"])
+def test_without_a_terminal_job_control_does_not_stop_the_master(launch, name):
+    """They would freeze it, while everything says that it runs. The shell in front makes its group
+    one that the kernel may stop.
+    """
+    server = launch(web(), prefix=("sh", "-c", '"$@"; exit $?', "sh"))
+    (ready,) = server.wait_for(r"server ready .*pid=(\d+)")
+    master = int(ready[1])
+    os.kill(master, signal.Signals[name])
+    assert statistics_of(server, "master", master)
+    os.kill(master, signal.SIGTERM)
+    assert server.wait() == 128 + signal.SIGTERM
+
+
 def test_usr1_and_term_that_arrive_together_are_both_served(serve):
     """Both pending at one instant: statistics are printed, then the server stops."""
     server = serve(web())

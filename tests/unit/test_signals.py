@@ -62,6 +62,9 @@ def master(recorder):
         (HUP, Action.IGNORE, Action.IGNORE),
         (USR2, Action.IGNORE, Action.IGNORE),
         (ALRM, Action.DEADLINE, Action.DUMP),
+        (signal.SIGTTIN, Action.JOB, Action.DEFAULT),
+        (signal.SIGTTOU, Action.JOB, Action.DEFAULT),
+        (signal.SIGTSTP, Action.JOB, Action.DEFAULT),
     ],
 )
 def test_the_table_is_the_contract(signum, in_master, in_child):
@@ -85,7 +88,8 @@ def test_urgent_signals_come_first(pending):
     assert set(taken) == set(pending)
     ends = [one for one in pending if one in (TERM, INT, PWR, PIPE)]
     assert taken[: len(ends)] == ends
-    ranks = [(CHLD, USR1, HUP, USR2, ALRM).index(one) for one in taken[len(ends) :]]
+    rest = (CHLD, USR1, HUP, USR2, signal.SIGTTIN, signal.SIGTTOU, signal.SIGTSTP, ALRM)
+    ranks = [rest.index(one) for one in taken[len(ends) :]]
     assert ranks == sorted(ranks)
 
 
