@@ -41,7 +41,14 @@ def test_term_just_before_a_child_is_ready_is_no_crash(launch):
     server = launch(hooks() + job("late", type="waiting:Late"))
     assert server.wait() == -signal.SIGTERM
     server.wait_for("^hook a child_exit", "child exited worker=late .*code=0")
-    assert "BrokenPipeError" not in server.log
+
+
+def test_the_masters_death_just_before_a_child_is_ready_is_no_crash(launch):
+    """Nobody reads its readiness any more: it leaves in order, `child_exit` included."""
+    server = launch(hooks() + job("late", type="waiting:Abandoned"))
+    server.wait_for("^hook a child_exit")
+    assert server.wait() == -signal.SIGKILL
+    server.wait_gone()
 
 
 def application(threads):

@@ -1,6 +1,7 @@
 """Requests that wait as the child lets them, and a child told to stop just before it is ready."""
 
 import os
+import select
 import signal
 
 from supervisor import Child, Worker, current
@@ -35,5 +36,19 @@ class Late(Worker):
 
     def run(self, child: Child) -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+        for _ in child.wait():
+            raise AssertionError("it has no listener")
+
+
+class Abandoned(Worker):
+    """Kills the master in its `init`, and goes on."""
+
+    def init(self, child: Child) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        master = os.pidfd_open(os.getppid())
+        signal.pidfd_send_signal(master, signal.SIGKILL)
+        select.select([master], [], [], DEADLINE)
+
+    def run(self, child: Child) -> None:
         for _ in child.wait():
             raise AssertionError("it has no listener")
