@@ -146,8 +146,8 @@ class Requests:
             row[ERRORS] = self._errors = self._errors + 1
         if elapsed is not None:
             row[LATENCY_SUM] = self._spent = self._spent + elapsed
-            bucket = bucket_of(elapsed)
-            self._histogram[bucket] = row[HISTOGRAM + bucket] = self._histogram[bucket] + 1
+            histogram, bucket = self._histogram, bucket_of(elapsed)
+            histogram[bucket] = row[HISTOGRAM + bucket] = histogram[bucket] + 1
             if elapsed > self._longest:
                 row[LATENCY_MAX] = self._longest = elapsed
 
@@ -219,7 +219,7 @@ class Request:
 
     def __init__(self, requests: Requests, name: str = "", timed: bool = True) -> None:
         self._requests = requests
-        self._name = name.encode("utf-8", "replace")
+        self._name = name
         self._place = -1
         self._failed = False
         self.timed = timed
@@ -233,16 +233,13 @@ class Request:
         requests = self._requests
         self.begun = now = monotonic_ns()
         if requests.lock is None:
-            self._begin(now)
+            requests.begin(self, now)
         else:
             with requests.lock:
-                self._begin(now)
-        return self
-
-    def _begin(self, now: int) -> None:
+                requests.begin(self, now)
         if self._name:
-            self._place = self._requests.names.add(now, self._name)
-        self._requests.begin(self, now)
+            self._place = requests.names.add(now, self._name.encode("utf-8", "replace"))
+        return self
 
     def __exit__(self, kind: type[BaseException] | None, _error: object, _trace: object) -> None:
         requests = self._requests
@@ -250,16 +247,13 @@ class Request:
         failed = self._failed or (kind is not None and not issubclass(kind, Stop))
         elapsed = now - self.begun if self.timed else None
         if requests.lock is None:
-            self._end(now, elapsed, failed)
+            requests.let_go(self, now)
+            requests.account(elapsed, failed)
         else:
             with requests.lock:
-                self._end(now, elapsed, failed)
-
-    def _end(self, now: int, elapsed: int | None, failed: bool) -> None:
-        requests = self._requests
-        requests.let_go(self, now)
-        requests.account(elapsed, failed)
-        if self._place >= 0:
+                requests.let_go(self, now)
+                requests.account(elapsed, failed)
+        if self._name:
             requests.names.remove(self._place)
 
 

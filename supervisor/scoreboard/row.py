@@ -65,8 +65,9 @@ class Counter:
 class Names:
     """The requests in hand that a row names, at most PLACES: which, since when, with which id.
 
-    One owner, the child; from several threads only under the lock of its requests. Each call is a
-    few plain stores: the text is written before the word that says that it is there.
+    One owner, the child, in any of its threads: a place is taken from a list in one step, and from
+    then on nobody else writes there. The text is written before the word that says that it is
+    there.
     """
 
     __slots__ = ("_bytes", "_free", "_words")
@@ -80,9 +81,10 @@ class Names:
         """Name a request that began at `begun` (monotonic ns): `GET /cart`, without its query, for
         anybody may read it. Returns its place for `remove`; -1 where all places are taken.
         """
-        if not self._free:
+        try:
+            place, words = self._free.pop(), self._words
+        except IndexError:
             return -1
-        place, words = self._free.pop(), self._words
         name, request_id = name[: layout.NAME_SIZE], request_id[: layout.ID_SIZE]
         text = place * 8 + 16
         self._bytes[text : text + len(name)] = name
