@@ -6,21 +6,21 @@ Knows no clock, no terminal and no server.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from msgspec.structs import replace
 
 from supervisor.errors import MissingExtra
 from supervisor.views import rates
 from supervisor.views.crashes import crash_line
-from supervisor.views.rates import ChildRate, Rates, SectionRate
+from supervisor.views.rates import ChildRate, Rates
 from supervisor.views.records import LiveChild, LiveStatistics
 from supervisor.views.text import duration
 
 try:
-    from rich.console import Group, RenderableType
+    from rich.console import Group, JustifyMethod, RenderableType
     from rich.table import Table
     from rich.text import Text
 except ImportError as error:
@@ -30,6 +30,9 @@ _HISTORY: Final = 240  # rates kept for the sparklines
 _BLOCKS: Final = "▁▂▃▄▅▆▇█"
 _ASCII: Final = "_.-=+*%#"
 _MOST_CELLS: Final = 6  # lines of cells
+_SPARK: Final = 10  # columns of a sparkline at least
+_NARROWEST: Final = 40  # columns, and lines, without which nothing is drawn
+_LOWEST: Final = 10
 # State: how a cell looks, and its letter for who sees no colours.
 _STATES: Final = {
     "starting": ("black on cyan", "s"),
@@ -51,6 +54,16 @@ _SORTS: Final[dict[str, tuple[str, _Key]]] = {
 }
 
 
+_HELP: Final = [
+    Text(f" {key}  {does}")
+    for key, does in (
+        ("q", "quit; so does Ctrl-C"),
+        ("?", "this, and back by any key"),
+        *((key, f"sort the children by {name}") for key, (name, _) in _SORTS.items()),
+    )
+]
+
+
 class Screen:
     """What was seen so far, and how it is drawn."""
 
@@ -61,6 +74,7 @@ class Screen:
         self._history: dict[str, deque[float]] = {}
         self._pss: dict[int, int] = {}  # by pid
         self._sort = "c"
+        self._helps = False
         self._trouble = ""
 
     def see(self, facts: LiveStatistics) -> None:
@@ -83,7 +97,8 @@ class Screen:
         self._trouble = trouble
 
     def press(self, key: str) -> None:
-        """Sort by another column."""
+        """Sort by another column, or show what the keys do."""
+        self._helps = key == "?" and not self._helps
         if key in _SORTS:
             self._sort = key
 
@@ -92,11 +107,15 @@ class Screen:
         facts = self._facts
         if facts is None:
             return Text(f" {self._trouble}")
+        if width < _NARROWEST or height < _LOWEST:
+            return Text(f"{facts.name}: too small, {_NARROWEST}x{_LOWEST} at least")
+        if self._helps:
+            return Group(*self._head(facts), *_HELP)
         above: list[RenderableType] = [*self._head(facts), self._sections(facts, width)]
         above += [Text(), *self._cells(facts, width), Text()]
         used = len(above) + len(facts.workers)  # a table of n rows has n + 1 lines
         rows = max(0, height - used - 2)  # its heads and the keys
-        below: list[RenderableType] = [self._children(facts, rows)] if rows else []
+        below: list[RenderableType] = [self._children(facts, rows, width)] if rows else []
         return Group(*above, *below, self._keys(len(facts.children) - rows))
 
     def _head(self, facts: LiveStatistics) -> Iterator[Text]:
@@ -113,33 +132,23 @@ class Screen:
 
     def _sums(self, facts: LiveStatistics) -> Text:
         children, totals = facts.children, facts.totals
-        cpu = sum(rate.cpu for rate in self._rates.children.values())
+        rates = self._rates.children.values()
+        cpu = f"{sum(rate.cpu for rate in rates):.0%}" if rates else "-"
         pss = sum(self._pss.values())
         ready = sum(child.ready for child in children)
         line = _line(f" {ready} of {sum(w.children for w in facts.workers)} ready")
         line.append(f"   requests {totals.requests}   errors ")
         line.append(str(totals.errors), "bold red" if totals.errors else "")
-        return line.append(f"   CPU {cpu:.0%}   PSS {_mebibytes(pss)} MiB")
+        return line.append(f"   CPU {cpu}   PSS {_mebibytes(pss)} MiB")
 
     def _sections(self, facts: LiveStatistics, width: int) -> Table:
-        table = _table("section", "req/s", "", "err/s", "hand", "queue", "p50", "p99")
-        table.columns[0].no_wrap = True
-        table.columns[2].justify = "left"
-        longest = max(len(one.name) for one in facts.workers)
-        room = max(4, min(_HISTORY, width - 50 - min(longest, 20)))
+        chosen = _fitting(_SECTION_COLUMNS, width)
+        table = _table(chosen)
+        room = max(_SPARK, min(_HISTORY, width - sum(one.width for one in chosen) + _SPARK))
         for one in facts.workers:
-            rate = self._rates.sections.get(one.name, SectionRate())
-            queued = sum(listen.queued or 0 for listen in one.listen)
-            table.add_row(
-                Text(one.name[:20], "bold"),
-                _rate(rate.requests),
-                Text(self._sparkline(one.name, room), "cyan"),
-                Text(_rate(rate.errors), "bold red" if rate.errors else ""),
-                str(one.active),
-                Text(str(queued), "bold yellow" if queued else ""),
-                _latency(rate.p50),
-                _latency(rate.p99),
-            )
+            rate = self._rates.sections.get(one.name)
+            spark = Text(self._sparkline(one.name, room), "cyan")
+            table.add_row(*(column.cell(one, rate, spark) for column in chosen))
         return table
 
     def _sparkline(self, name: str, room: int) -> str:
@@ -168,42 +177,96 @@ class Screen:
                 legend.append(letter, style).append(f" {shown.count(state)} {state}   ", "dim")
         return [*lines, legend]
 
-    def _children(self, facts: LiveStatistics, rows: int) -> Table:
-        heads = ("slot", "section", "pid", "state", "req/s", "CPU", "PSS MiB", "hand", "errors")
-        table = _table(*heads, "request")
-        table.columns[0].justify = "right"
-        for word in (1, 3, 9):
-            table.columns[word].justify = "left"
+    def _children(self, facts: LiveStatistics, rows: int, width: int) -> Table:
+        chosen = _fitting(_CHILD_COLUMNS, width)
+        table = _table(chosen)
         _, key = _SORTS[self._sort]
         known = self._rates.children
         for child in sorted(
             facts.children, key=lambda one: key(one, known.get(one.slot, ChildRate()))
         )[:rows]:
-            table.add_row(*_child_row(child, known.get(child.slot, ChildRate())))
+            rate = known.get(child.slot)
+            table.add_row(*(column.cell(child, rate, None) for column in chosen))
         return table
 
     def _keys(self, hidden: int) -> Text:
-        line = _line(" ").append("q", "bold").append(" quit   sort by ", "dim")
+        line = _line(" ").append("q", "bold").append(" quit  ", "dim")
+        line.append("?", "bold").append(" keys  sort by ", "dim")
         for key, (name, _) in _SORTS.items():
             line.append(key, "bold").append(" ")
             line.append(name, "underline" if key == self._sort else "dim").append("  ")
         return line.append(f" {hidden} more below", "dim") if hidden > 0 else line
 
 
-def _child_row(child: LiveChild, rate: ChildRate) -> tuple[str | Text, ...]:
-    style, _ = _STATES[child.state]
-    return (
-        str(child.slot),
-        Text(child.worker[:20], "bold"),
-        str(child.pid),
-        Text(child.state, style),
-        _rate(rate.requests),
-        f"{rate.cpu:.0%}",
-        _mebibytes(child.pss_bytes),
-        str(child.active),
-        Text(str(child.errors), "bold red" if child.errors else ""),
-        Text(child.request),
-    )
+class _Column(NamedTuple):
+    """A column: its width with the space beside it, and how dear it is: where the screen is too
+    narrow those with the highest `rank` go first. `cell` gets one child or section, its rates, if
+    there are any yet, and its sparkline.
+    """
+
+    head: str
+    width: int
+    rank: int
+    cell: Callable[[Any, Any, Any], str | Text]
+    left: bool = False
+
+
+def _fitting(columns: Sequence[_Column], width: int) -> list[_Column]:
+    """The columns that a screen has room for, the most important ones."""
+    left, chosen = width, []
+    for column in sorted(columns, key=lambda one: one.rank):
+        left -= column.width
+        if left < 0:
+            break
+        chosen.append(column)
+    return [column for column in columns if column in chosen]
+
+
+def _red(count: float, text: str) -> Text:
+    return Text(text, "bold red" if count else "")
+
+
+def _unless(rate: Any, cell: Callable[[Any], str | Text]) -> str | Text:
+    """Nobody knows a rate after one look."""
+    return "-" if rate is None else cell(rate)
+
+
+_CHILD_COLUMNS: Final = (
+    _Column("slot", 6, 0, lambda child, _rate, _spark: str(child.slot)),
+    _Column("section", 14, 4, lambda child, *_: Text(child.worker[:12], "bold"), left=True),
+    _Column("pid", 9, 5, lambda child, *_: str(child.pid)),
+    _Column(
+        "state", 10, 1, lambda child, *_: Text(child.state, _STATES[child.state][0]), left=True
+    ),
+    _Column("req/s", 8, 2, lambda _child, rate, _spark: _unless(rate, lambda r: _rate(r.requests))),
+    _Column("CPU", 6, 3, lambda _child, rate, _spark: _unless(rate, lambda r: f"{r.cpu:.0%}")),
+    _Column("PSS MiB", 9, 6, lambda child, *_: _mebibytes(child.pss_bytes)),
+    _Column("hand", 6, 7, lambda child, *_: str(child.active)),
+    _Column("errors", 8, 8, lambda child, *_: _red(child.errors, str(child.errors))),
+    _Column("request", 4, 9, lambda child, *_: Text(child.request), left=True),
+)
+
+_SECTION_COLUMNS: Final = (
+    _Column("section", 14, 0, lambda one, *_: Text(one.name[:12], "bold"), left=True),
+    _Column("req/s", 8, 1, lambda _one, rate, _spark: _unless(rate, lambda r: _rate(r.requests))),
+    _Column("", _SPARK, 7, lambda _one, _rate, spark: spark, left=True),
+    _Column(
+        "err/s",
+        8,
+        2,
+        lambda _one, rate, _spark: _unless(rate, lambda r: _red(r.errors, _rate(r.errors))),
+    ),
+    _Column("hand", 6, 4, lambda one, *_: str(one.active)),
+    _Column(
+        "queue", 7, 5, lambda one, *_: _yellow(sum(listen.queued or 0 for listen in one.listen))
+    ),
+    _Column("p50", 9, 6, lambda _one, rate, _spark: _unless(rate, lambda r: _latency(r.p50))),
+    _Column("p99", 9, 3, lambda _one, rate, _spark: _unless(rate, lambda r: _latency(r.p99))),
+)
+
+
+def _yellow(count: int) -> Text:
+    return Text(str(count), "bold yellow" if count else "")
 
 
 def _line(text: str, style: str = "") -> Text:
@@ -212,11 +275,11 @@ def _line(text: str, style: str = "") -> Text:
     return line.append(text, style)
 
 
-def _table(*heads: str) -> Table:
+def _table(columns: Iterable[_Column]) -> Table:
     table = Table(box=None, padding=(0, 1), pad_edge=True, header_style="dim", expand=False)
-    for index, head in enumerate(heads):
-        justify = "left" if index == 0 else "right"
-        table.add_column(head, justify=justify, no_wrap=True, overflow="ellipsis")  # type: ignore[arg-type]
+    for column in columns:
+        justify: JustifyMethod = "left" if column.left else "right"
+        table.add_column(column.head, justify=justify, no_wrap=True, overflow="ellipsis")
     return table
 
 
