@@ -165,7 +165,7 @@ class Console:
         """The file as it is now; the server may have read an older one."""
         _expect(words, 0)
         for key, value in _settings(self._config):
-            print(f"{self._paint(key, 'name')} = {json.dumps(value, default=list)}")
+            print(f"{self._paint(key, 'name')} = {json.dumps(value, default=msgspec.to_builtins)}")
 
     def signal(self, words: list[str]) -> None:
         _expect(words, 2)
