@@ -132,9 +132,10 @@ def top(file: Path | None, interval: float) -> None:
 @click.command()
 @config_option
 def why(file: Path | None) -> None:
-    """Tell the last crashes, forced stops, failed renewals and reloads, newest first.
+    """Tell the last ten crashes and other failures.
 
-    Of a traceback the application's own frames are shown, first; the log has all of it.
+    Forced stops and failed renewals are among them; the newest is the first. Of a traceback
+    the application's own frames are shown first; the log has all of it.
     """
     from supervisor.views import crashes
 
