@@ -1,5 +1,6 @@
-"""What can go wrong, and the exit status each of it has. Only cli.py turns these into a line and a
-status.
+"""The errors that are expected, each with its exit status.
+
+The command line turns them into one line and that status; the master does so for its own end.
 """
 
 from __future__ import annotations

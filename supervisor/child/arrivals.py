@@ -21,8 +21,8 @@ _LOOK_AGAIN: Final = 0.1  # s
 
 
 class Arrivals:
-    """What comes in until the child is told to stop; after that, what waits in the queues of the
-    listeners that `ending` returns.
+    """All that comes in until the child is told to stop; after that, all that waits in the queues
+    of the listeners that `ending` returns.
     """
 
     def __init__(

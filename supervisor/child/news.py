@@ -1,5 +1,5 @@
-"""What a child tells the master through the one pipe of its generation: a word each, written at
-once, so that words of many children never mix (pipe(7), PIPE_BUF).
+"""The news that a child tells the master through the one pipe of its generation: a word each,
+written at once, so that words of many children never mix (pipe(7), PIPE_BUF).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ _WORD = struct.Struct("=HHI")  # kind, unused, slot
 
 
 class News(enum.IntEnum):
-    """What has happened to a child."""
+    """The events of a child's life."""
 
     READY = 1
     REQUESTS = 2  # it has had as many requests as a generation may have

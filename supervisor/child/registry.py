@@ -243,5 +243,5 @@ def class_of(name: str) -> type[Worker] | type[Module]:
 
 
 def about(kind: type) -> str:
-    """What a type is for: the first paragraph of its docstring, on one line."""
+    """The purpose of a type: the first paragraph of its docstring, on one line."""
     return " ".join((inspect.getdoc(kind) or "").partition("\n\n")[0].split())

@@ -1,4 +1,4 @@
-"""What a server offers to modules and workers before the fork: counters, locks, resources."""
+"""The offers of a server to modules and workers before the fork: counters, locks, resources."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Shared:
         self._lasting = lasting
 
     def for_generation(self) -> Shared:
-        """What lasts, for one generation: every lock is free and new."""
+        """The same counters and locks for one generation: every lock is free and new."""
         for lock in self.locks.values():
             lock.renew()
         return Shared(self)
@@ -80,7 +80,7 @@ class Shared:
 
 
 class Server:
-    """What a module's `init` and a worker's `preload` see of the server. Names are the owner's own.
+    """The server as a module's `init` and a worker's `preload` see it. Names are the owner's own.
 
     `resources` lives as long as the modules do.
     """

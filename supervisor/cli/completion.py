@@ -1,4 +1,4 @@
-"""What completes the command in a shell. The words are click's; the keys of --set are ours."""
+"""Completion of the command in a shell. The words are click's; the keys of --set are ours."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ complete -o nosort -F _supervisor_words supervisor
 
 
 def script(shell: str, command: click.Group) -> str:
-    """What the shell has to source."""
+    """The script that the shell has to source."""
     kind = get_completion_class(shell)
     assert kind is not None
     text = kind(command, {}, "supervisor", "_SUPERVISOR_COMPLETE").source()
@@ -62,7 +62,7 @@ def script(shell: str, command: click.Group) -> str:
 
 
 def settings(file: Path | None, incomplete: str) -> list[str]:
-    """What may stand for KEY= or KEY=VALUE of --set; `file` names the sections there are."""
+    """Candidates for KEY= or KEY=VALUE of --set; `file` names the sections there are."""
     found = dict(_keys(file))
     key, given, _ = incomplete.partition("=")
     words = (

@@ -99,7 +99,7 @@ class Console:
         return COMMANDS[name]
 
     def _complete(self, line: str) -> list[str]:
-        """What the last word of `line` may become."""
+        """The words that the last one of `line` may become."""
         *before, word = line.split(" ") or [""]
         known: Sequence[str] = (*COMMANDS, "quit")
         if before and before[0] == "signal":

@@ -1,4 +1,4 @@
-"""What the commands share: which configuration, which overrides, how a table of --help looks."""
+"""Shared by the commands: which configuration, which overrides, how a table of --help looks."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What makes a prompt pleasant: Tab completes, and the arrows bring back the lines of earlier
-sessions. By readline.
+"""The comforts of a prompt, by readline: Tab completes, and the arrows bring back the lines of
+earlier sessions.
 """
 
 from __future__ import annotations

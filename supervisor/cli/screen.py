@@ -1,4 +1,4 @@
-"""What `top` shows: statistics over time in, one screen out, drawn by rich.
+"""The screen of `top`: statistics over time in, one screen out, drawn by rich.
 
 Knows no clock, no terminal and no server.
 """
@@ -65,7 +65,7 @@ _HELP: Final = [
 
 
 class Screen:
-    """What was seen so far, and how it is drawn."""
+    """The statistics seen so far, and how they are drawn."""
 
     def __init__(self, *, ascii_only: bool = False) -> None:
         self._ramp = _ASCII if ascii_only else _BLOCKS

@@ -122,7 +122,7 @@ def _keys_at_once(terminal: int) -> Iterator[None]:
 
 
 def _keys(terminal: int) -> str:
-    """What was typed since; "" for what is no letter. Raises OSError when the terminal is gone."""
+    """The letter typed since the last call, or "". Raises OSError when the terminal is gone."""
     if not select.select([terminal], [], [], 0)[0]:
         return ""
     data = os.read(terminal, 64)

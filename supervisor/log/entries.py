@@ -73,7 +73,7 @@ class Log:
         self._tell(Level.WARNING, event, facts)
 
     def error(self, event: str, /, *, exc: BaseException | None = None, **facts: object) -> None:
-        """What needs a person; with the traceback of `exc`."""
+        """Log an entry that needs a person; with the traceback of `exc`."""
         if exc is not None:
             facts["traceback"] = "".join(traceback.format_exception(exc))
         self._tell(Level.ERROR, event, facts)

@@ -1,4 +1,4 @@
-"""What an entry is, and how it looks as text, as JSON and to journald. Pure.
+"""An entry of the log, and how it looks as text, as JSON and to journald. Pure.
 
 The one place where anything is escaped: whatever an entry holds, it can neither begin another one
 nor command the terminal of who reads it.
@@ -152,7 +152,7 @@ def _body(entry: Entry) -> str:
 
 
 def _line(entry: Entry) -> str:
-    """What happened, and the facts of ours that are short."""
+    """The event, with those facts of ours that are short."""
     if entry.logger != OURS:
         return entry.message
     facts = {key: value for key, value in entry.facts.items() if key not in _BLOCKS}

@@ -1,4 +1,4 @@
-"""What boot hands to the loop, and what all generations share."""
+"""The booted server: handed from boot to the loop, and shared by all generations."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Booted(NamedTuple):
         return door == "refuse" or (door == "auto" and os.getpid() == 1)
 
     def describe(self, shared: Shared) -> Description:
-        """What the words of a generation's scoreboard mean, for readers."""
+        """The meaning of the words of a generation's scoreboard, for readers."""
         sections = (
             Section(
                 name=loaded.section.name,
@@ -63,7 +63,7 @@ class Booted(NamedTuple):
 
 
 class Slot(NamedTuple):
-    """What the master decides about a child before its fork."""
+    """The master's decisions about a child before its fork."""
 
     number: int
     rank: int  # in its section

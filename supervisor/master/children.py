@@ -46,7 +46,7 @@ _ORDERS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGPWR)
 
 
 class Policy(NamedTuple):
-    """What the configuration says of it; in seconds. `renew_after` gives the age at which a
+    """The configuration of these decisions; in seconds. `renew_after` gives the age at which a
     generation is renewed, with its jitter; infinite where age does not matter.
     """
 

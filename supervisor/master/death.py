@@ -47,7 +47,7 @@ class Crash(NamedTuple):
     oom_killed: bool
 
     def report(self) -> Report:
-        """What statistics and `why` tell of it."""
+        """The record of it that statistics and `why` show."""
         death = self.death
         return Report(
             at=self.at,

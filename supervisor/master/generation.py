@@ -127,7 +127,7 @@ class Generation:
             self.readiness.seal(numbers, table.values(), is_last=is_last)
 
     def _life(self, slot: Slot, foreign: tuple[Generation, ...]) -> Callable[[], NoReturn]:
-        """What one child does; made before the first fork, lived in its own process only."""
+        """The life of one child: made before the first fork, lived in its own process only."""
         place = self.place(slot)._replace(drop_foreign=partial(self._drop_foreign, slot, foreign))
         watch = slot.worker.watch(place)
         if watch is not None:
@@ -138,12 +138,12 @@ class Generation:
         return self.life(slot, place).live
 
     def life(self, slot: Slot, place: Place) -> Life:
-        """What the process of this slot will live."""
+        """The life that the process of this slot will live."""
         modules, recorder = self.modules.living, self._booted.signals
         return Life(place, slot.worker, modules, self.board, self.shared, recorder)
 
     def place(self, slot: Slot) -> Place:
-        """What the child of this slot is told."""
+        """Everything that the child of this slot is told."""
         booted = self._booted
         return Place(
             server=booted.config.name,
@@ -203,7 +203,7 @@ class Generation:
             self._is_published = True
 
     def set_state(self, state: ServerState) -> None:
-        """What readers see of the server."""
+        """Set the state of the server that readers see."""
         self.board.set_server_state(state)
 
     def close_door(self) -> None:
@@ -243,7 +243,7 @@ class Generation:
         return self._is_published
 
     def drain(self, children: int) -> Drain:
-        """What readers are told of it once a newer one serves."""
+        """The line that readers are shown of it once a newer one serves."""
         return Drain(self.number, os.getpid(), self.board.active(), children)
 
     def show_history(self) -> None:
@@ -317,7 +317,7 @@ class Generation:
     # The end.
 
     def log_last_statistics(self) -> None:
-        """What it did, when its last child is gone."""
+        """Log its last statistics, when its last child is gone."""
         if not self._is_published:
             return  # no child was ever made
         try:

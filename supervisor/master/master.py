@@ -350,8 +350,8 @@ class Master:
         self._boot.leave(cause)
 
     def _resume(self, raised: signal.Signals) -> None:
-        """What was being done when user code began to hang is an `init`, which has failed, or the
-        `destroy` of a generation, of which the rest is still to be done.
+        """Go on behind user code that hangs: an `init` has failed, or the rest of a generation's
+        `destroy` hooks is still to be called.
         """
         queued = {one.number for one in self._discards if isinstance(one, verdicts.Discard)}
         for number in self._generations.keys() - self._children.lives.keys() - queued:

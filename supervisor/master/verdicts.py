@@ -1,4 +1,4 @@
-"""What is told to the table of the children, and what it answers."""
+"""Facts that the table of the children is told, and the verdicts that it answers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from supervisor.master.cause import Cause
 
 
 class Death(enum.Enum):
-    """What the end of a child means."""
+    """The meaning of the end of a child."""
 
     CAUSE = "died"
     CONSEQUENCE = "exited"

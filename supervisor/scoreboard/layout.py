@@ -111,7 +111,7 @@ MAX_LOCKS: Final = 1024
 
 
 class State(enum.IntEnum):
-    """What a child does."""
+    """The states of a child."""
 
     EMPTY = 0
     STARTING = 1
@@ -128,7 +128,7 @@ _STATES: Final = (*State, State.DEAD)
 
 
 class ServerState(enum.IntEnum):
-    """What the server does."""
+    """The states of the server."""
 
     STARTING = 0
     RUNNING = 1

@@ -37,7 +37,7 @@ class Section(Struct, frozen=True):
 
 
 class Description(Struct, frozen=True):
-    """What the words of a scoreboard mean. `counters`: the word of a row, by full name; `locks` in
+    """The meaning of a scoreboard's words. `counters`: the word of a row, by full name; `locks` in
     the order of their numbers.
     """
 
@@ -118,7 +118,7 @@ R = TypeVar("R", Report, Incident)
 
 
 class History(Struct):
-    """What went wrong since the server was started, over all generations; newest first."""
+    """Crashes and other failures since the server's start, over all generations; newest first."""
 
     crashes: tuple[Report, ...] = ()
     incidents: tuple[Incident, ...] = ()

@@ -43,7 +43,7 @@ class Row:
         self.words[self.base + READY_AT] = time.monotonic_ns()
 
     def view(self) -> RowView:
-        """What it says now: a later write shows."""
+        """A view of the row as it is: later writes show."""
         return RowView(self.words[self.base : self.base + STRIDE])
 
 

@@ -58,7 +58,7 @@ class RowView:
 
     @property
     def state(self) -> State:
-        """What it does."""
+        """Its state."""
         return unpack_state(self._words[layout.STATE])[0]
 
     @property

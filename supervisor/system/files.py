@@ -86,7 +86,7 @@ def opened_regular(path: Path | str, directory: int | None = None) -> Iterator[i
 
 
 def read_regular(path: Path | str, limit: int, directory: int | None = None) -> bytes:
-    """What a regular file of at most `limit` bytes holds. Raises OSError."""
+    """The content of a regular file of at most `limit` bytes. Raises OSError."""
     with opened_regular(path, directory) as descriptor:
         return read_open(descriptor, limit)
 

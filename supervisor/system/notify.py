@@ -1,5 +1,5 @@
-"""What the service manager is told (sd_notify(3), sd_watchdog_enabled(3)) and what it hands over
-(sd_listen_fds(3)).
+"""The talk with the service manager: it is told (sd_notify(3), sd_watchdog_enabled(3)), and hands
+over sockets (sd_listen_fds(3)).
 
 Only the master speaks. Its variables leave the environment, so that no child, and no program that a
 child starts, speaks for it.
@@ -60,7 +60,7 @@ def _open(descriptor: int, count: int) -> int:
 
 
 def _number(text: str) -> int:
-    """What a variable says, 0 where that is no number that a process could mean."""
+    """The number in a variable, 0 where it is none that a process could mean."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= _DIGITS else 0
 
 
@@ -94,7 +94,7 @@ class Notifier:
         self._tell("STOPPING=1", f"STATUS={status}")
 
     def status(self, status: str, within: float = 0.0) -> None:
-        """What we do now; and that it may take `within` seconds before the next word
+        """Tell what we do now; and that it may take `within` seconds before the next word
         (EXTEND_TIMEOUT_USEC).
 
         That moves the manager's deadlines of start, stop and watchdog, where they are nearer.

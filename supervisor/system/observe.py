@@ -1,4 +1,4 @@
-"""What the kernel says about processes and listeners that are not ours to ask: through /proc."""
+"""Facts about processes and listeners that are not ours to ask: the kernel's, through /proc."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DEAD: Final = ("", "Z", "X")  # not reaped, or not even there
 
 
 class Usage(Struct, frozen=True):
-    """What a process has used and is; zeros for one that is gone, or was not asked about."""
+    """The state and use of a process; zeros for one that is gone, or was not asked about."""
 
     cpu_seconds: float = 0.0
     rss_bytes: int = 0
@@ -81,7 +81,7 @@ def _pss(pid: int) -> int:
 
 
 def queued(address: Address, pid: int) -> int | None:
-    """What waits at a listener now, as process `pid` would see it: connections (tcp), bytes (udp).
+    """A listener's queue as process `pid` would see it now: connections (tcp), bytes (udp).
 
     None where the kernel does not tell (unix).
     """

@@ -31,7 +31,7 @@ _APPEND: Final = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Paths:
-    """What was registered, by path: the file that was seen there, or what may come.
+    """The registered paths, each with the file that was seen there, or may come.
 
     A path is removed only while it leads to that file. Before one was seen nothing was there when
     it was registered, so what is there then has come since.
@@ -138,7 +138,7 @@ def _entry(path: Path, found: FileId) -> bytes:
 
 
 def _entries(data: bytes) -> dict[Path, FileId]:
-    """What is to be removed, oldest first. What stands after the last NUL was cut in the writing:
+    """The paths to be removed, oldest first. The rest after the last NUL was cut in the writing:
     half a path is another path.
     """
     found: dict[Path, FileId] = {}

@@ -38,8 +38,8 @@ T = TypeVar("T")
 
 
 class Death(NamedTuple):
-    """What wait4(2) told of one process: how it ended, and what it used (CPU in s, peak RSS in
-    bytes).
+    """One process by wait4(2): how it ended, and how much CPU (s) and memory (peak RSS in bytes) it
+    used.
     """
 
     pid: int

@@ -1,5 +1,5 @@
-"""What must not outlive us: a stack of releases, and the paths that the next start removes where we
-could not.
+"""Resources, which must not outlive us: a stack of releases, and the paths that the next start
+removes where we could not.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from supervisor.errors import Stop, SystemFailure
 
 
 class Action(enum.Enum):
-    """What a process does with a signal."""
+    """The actions that a process can take on a signal."""
 
     STOP = "shut down"
     REAP = "reap"
@@ -45,7 +45,7 @@ class Row(NamedTuple):
 
 
 class Description(NamedTuple):
-    """What signals of one meaning do, in words."""
+    """Signals of one meaning, with their actions in words."""
 
     signals: str
     master: str
@@ -123,7 +123,7 @@ def in_order(pending: Iterable[signal.Signals]) -> list[signal.Signals]:
 
 
 def described() -> list[Description]:
-    """What --help, the manual page and the README say: signals of one meaning are one row."""
+    """The table of signals in --help and the manual: those of one meaning are one row."""
     rows = []
     for (master, child), group in itertools.groupby(TABLE, lambda row: (row.text, row.child_text)):
         rows.append(Description(", ".join(row.signum.name[3:] for row in group), master, child))

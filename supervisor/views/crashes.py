@@ -1,4 +1,4 @@
-"""What went wrong, told: a death as one log entry, and the history for who asks why."""
+"""Crashes in words: a death as one log entry, and the history that `why` prints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the histograms of the scoreboard say about latencies."""
+"""Latencies, from the histograms of the scoreboard."""
 
 from __future__ import annotations
 

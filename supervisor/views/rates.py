@@ -1,4 +1,4 @@
-"""What happened between two looks at a server: rates, latencies of that time only, CPU shares.
+"""The time between two looks at a server: rates, latencies of that time only, CPU shares.
 
 Pure: the statistics say when they were taken.
 """

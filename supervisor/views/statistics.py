@@ -83,7 +83,7 @@ def contract(live: LiveStatistics) -> Statistics:
 
 
 def status(snapshot: Snapshot) -> Status:
-    """What `status --json` prints of a running server."""
+    """The facts that `status --json` prints of a running server."""
     return Status(
         running=True,
         pid=snapshot.pid,
