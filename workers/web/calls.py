@@ -76,6 +76,7 @@ class Call:
         "is_over",
         "more",
         "origin",
+        "reason",
         "request",
         "service",
         "size",
@@ -98,6 +99,7 @@ class Call:
         self.file: FileRange | None = None  # to be sent after what `first` returned
         self.origin: Origin | None = None
         self.identity = ""  # the id of the request
+        self.reason = ""  # why nobody takes the answer any more
 
     def first(self) -> bytes:
         """Call the application; return the first bytes to send."""
@@ -155,11 +157,11 @@ class Call:
     def close(self) -> None:
         """The type's own: the answer has ended, or will not be taken."""
 
-    def cut(self, reason: str) -> None:
-        """The client is gone, or time is up: nothing more is sent."""
+    def cut(self) -> None:
+        """The client is gone, or time is up (`reason`): nothing more is sent."""
         if not self.is_over:
             self.more = False
-            facts = {"target": self._path(), "error": reason}
+            facts = {"target": self._path(), "error": self.reason}
             self.service.child.log.info("request failed", extra=facts)
             self.end(failed=True)
 

@@ -69,7 +69,9 @@ def origin(peer: str, port: int, scheme: str, named: Mapping[bytes, bytes], trus
     if not trust.trusts(peer):
         return direct
     if b"forwarded" in named:
-        return _follow(direct, _forwarded(named[b"forwarded"]), {}, trust)
+        # It wins, but has no word for a prefix.
+        prefix = {name: value for name, value in named.items() if name == b"x-forwarded-prefix"}
+        return _follow(direct, _forwarded(named[b"forwarded"]), prefix, trust)
     hops = [Hop(one) for one in _listed(named.get(b"x-forwarded-for"))]
     return _follow(direct, hops, named, trust)
 

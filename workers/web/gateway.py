@@ -103,7 +103,8 @@ class WsgiCall(Call):
         first = b"".join(self._written or ()) or next((part for part in self._parts if part), b"")
         if not self.code:
             raise RuntimeError("start_response was not called")
-        length = len(first) if _knows_length(result, first) else None
+        is_whole = not self._written and _is_single(result, first)
+        length = len(first) if is_whole else None
         self.more = True
         return self._head(length) + self._part(first)
 
@@ -223,7 +224,7 @@ def _key(name: bytes) -> str:
     return text or "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
 
 
-def _knows_length(result: Iterable[bytes], first: bytes) -> bool:
+def _is_single(result: Iterable[bytes], first: bytes) -> bool:
     """PEP 3333: the length of a single part is that of the body."""
     try:
         return bool(first) and len(result) == 1  # type: ignore[arg-type]

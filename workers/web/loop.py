@@ -449,10 +449,12 @@ class Loop:
     def _cut(self, client: Client, reason: str) -> None:
         """The connection breaks off, and with it what is in hand on it."""
         call, client.call = client.call, None
-        if call is not None and self._pool is not None:
-            self._pool.abandon(call)
-        elif call is not None:
-            call.cut(reason)
+        if call is not None:
+            call.reason = reason
+            if self._pool is not None:
+                self._pool.abandon(call)
+            else:
+                call.cut()
         self._close(client)
 
     def _close(self, client: Client) -> None:

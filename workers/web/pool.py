@@ -86,7 +86,7 @@ class Pool:
                 if self._may_go_on(call):
                     self._give(call, call.next())
                 else:
-                    call.cut("client-hung-up")
+                    call.cut()
                     self._give(call, b"")
 
     def _may_go_on(self, call: Call) -> bool:
