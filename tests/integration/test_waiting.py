@@ -23,7 +23,7 @@ def test_a_request_that_sleeps_is_told_to_stop(serve, threads):
     assert "child killed" not in server.log
     for client in clients:
         client.settimeout(DEADLINE)
-        assert not client.recv(100).startswith(b"HTTP/1.1 200")
+        assert client.recv(100).startswith(b"HTTP/1.1 500")
 
 
 def test_requests_that_wait_for_a_lock_are_told_by_who_holds_it(serve):

@@ -12,6 +12,7 @@ from time import monotonic_ns
 from typing import TYPE_CHECKING
 
 from supervisor.child.child import Child
+from supervisor.errors import Stop
 from supervisor.scoreboard.layout import SLOW_UNTIL
 from supervisor.system.clock import wall_clock
 from supervisor.workers.web import access_log
@@ -112,7 +113,7 @@ class Call:
         self._place = requests.enter(self, now, name, self.identity.encode())
         try:
             data = self.respond()
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit, Stop) as error:
             data = self._excuse(error, has_sent=False)
         except BaseException:
             self.end(failed=True)
@@ -131,7 +132,7 @@ class Call:
             requests.time_step(self)
         try:
             data = self.step()
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit, Stop) as error:
             data = self._excuse(error, has_sent=True)
         finally:
             self._leave_deadline()
@@ -211,7 +212,9 @@ class Call:
         return head + http.body(body) + http.end()
 
     def _excuse(self, error: BaseException, *, has_sent: bool) -> bytes:
-        """An error of the application: 500 where nothing was sent, else the connection ends."""
+        """An error of the application: 500 where nothing was sent, else the connection ends. Stop,
+        raised where it waited, is one too: it ends this request, the loop goes on to drain.
+        """
         self.failed = True
         self.more = False
         self.file = None
