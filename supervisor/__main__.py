@@ -25,8 +25,14 @@ def main() -> None:
             "prefork-supervisor\n"
         )
         sys.exit(78)
-    from supervisor.cli.main import main
-
+    try:
+        from supervisor.cli.main import main
+    except (MemoryError, OSError, ImportError) as error:
+        # Descriptors or address space are limited to less than the imports take.
+        if isinstance(error, ImportError) and "failed to map" not in str(error):
+            raise
+        sys.stderr.write(f"supervisor: error: cannot be loaded: {error or 'out of memory'}\n")
+        sys.exit(71)
     main()
 
 

@@ -32,7 +32,7 @@ def import_module(name: str, key: str = "") -> Any:
     """Import a module by dotted name; raises as `load_object` does."""
     try:
         return importlib.import_module(name)
-    except (Stop, KeyboardInterrupt):
+    except (Stop, KeyboardInterrupt, MemoryError):
         raise
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(error.name + ".")):

@@ -218,7 +218,7 @@ def _attempt(path: str, problems: Problems, function: Any, *arguments: Any) -> A
         problems.add(f"{path}.{error.key}" if error.key else path, str(error))
     except StartError as error:
         problems.add(path, str(error), Exit.START_FAILED)
-    except (Stop, KeyboardInterrupt):
+    except (Stop, KeyboardInterrupt, MemoryError):
         raise
     except BaseException as error:
         problems.add(path, describe(error), Exit.START_FAILED)

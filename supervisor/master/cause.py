@@ -6,7 +6,7 @@ import signal
 from typing import NamedTuple
 
 from supervisor.child.names import describe
-from supervisor.errors import Exit, Stop, SupervisorError
+from supervisor.errors import Exit, Stop, SupervisorError, is_shortage
 
 
 class Cause(NamedTuple):
@@ -38,6 +38,8 @@ class Cause(NamedTuple):
             return cls.by_signal(error.signum)
         if isinstance(error, SupervisorError):
             return cls.start_failure(str(error), error.exit_code)
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and is_shortage(error)):
+            return cls.start_failure(describe(error), Exit.SYSTEM)
         return cls("internal-error", Exit.CRASH, message=describe(error))
 
     def before_ready(self) -> Cause:

@@ -63,16 +63,19 @@ class Generation:
         self._forked_at: dict[int, float] = {}  # monotonic s, by slot
         descriptors.allow_descriptors(len(self.slots))
         self._resources = booted.resources.branch()
-        self._stack = ExitStack()
-        self._stack.callback(self._resources.release)
-        self._boxes = [os.memfd_create(f"black-box-{slot.number}") for slot in self.slots]
-        self._stack.callback(_close_all, self._boxes)
-        self.readiness = Readiness()
-        self._stack.callback(self.readiness.close)
-        self.board = Scoreboard(
-            booted.runtime.scoreboard, len(self.slots), number, booted.started_at
-        )
-        self._stack.callback(self.board.close)
+        self._boxes: list[int] = []
+        with ExitStack() as stack:
+            stack.callback(self._resources.release)
+            stack.callback(_close_all, self._boxes)
+            for slot in self.slots:
+                self._boxes.append(os.memfd_create(f"black-box-{slot.number}"))
+            self.readiness = Readiness()
+            stack.callback(self.readiness.close)
+            self.board = Scoreboard(
+                booted.runtime.scoreboard, len(self.slots), number, booted.started_at
+            )
+            stack.callback(self.board.close)
+            self._stack = stack.pop_all()
         self.board.set_history(history)
         self._history = history
         self.shared = booted.loaded.shared.for_generation()

@@ -161,7 +161,10 @@ class Master:
             if self._children.serving is None:
                 generation.publish()
         except BaseException as error:
-            self._add(self._children.failed(number, _cause_of(error), now))
+            cause = _cause_of(error)
+            if number > 1 and cause.message:
+                log.error("generation not made", generation=number, reason=cause.message)
+            self._add(self._children.failed(number, cause, now))
         else:
             exclusive = {slot.number for slot in generation.slots if slot.is_exclusive}
             slots = range(len(generation.slots))
@@ -205,7 +208,9 @@ class Master:
 
     @_perform.register
     def _(self, verdict: verdicts.Tell) -> None:
-        generation = self._generations[verdict.number]
+        generation = self._generations.get(verdict.number)
+        if generation is None:
+            return  # it could not be made
         log.info("generation stopping", generation=verdict.number, reason=verdict.reason)
         for pid in generation.tell(self._slots_of(verdict.number)):
             process.tell(pid, signal.SIGTERM)
@@ -239,7 +244,10 @@ class Master:
 
     @_perform.register
     def _(self, verdict: verdicts.Discard) -> None:
-        generation = self._generations[verdict.number]
+        generation = self._generations.get(verdict.number)
+        if generation is None:  # it could not be made
+            self._children.discarded(verdict.number)
+            return
         generation.log_last_statistics()
         self._sweep(generation)
         generation.destroy()
@@ -254,7 +262,8 @@ class Master:
     def _(self, verdict: verdicts.Restart) -> None:
         number, wait, cause = verdict
         log.warning("server restarting", generation=number, wait=wait, reason=cause.reason)
-        self._newest().set_state(ServerState.STARTING)
+        if self._generations:
+            self._newest().set_state(ServerState.STARTING)
         self._booted.notifier.status(f"restarting: {cause.message or cause.reason}")
 
     @_perform.register

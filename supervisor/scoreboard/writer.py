@@ -57,6 +57,7 @@ from supervisor.scoreboard.records import Description, Drain, History
 from supervisor.scoreboard.row import Block
 from supervisor.scoreboard.view import RowView, count
 from supervisor.system.clock import Instant
+from supervisor.system.files import remove_file
 
 _WORD: Final = 2**64
 
@@ -230,7 +231,8 @@ class Scoreboard:
         self.words.release()
         with contextlib.suppress(BufferError):
             self._map.close()
-        self._beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            remove_file(self._beside)
 
     def _set_header(self, words: dict[int, int]) -> None:
         """Write header words; what else a child may have scribbled there is put right as well."""

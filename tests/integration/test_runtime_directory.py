@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -115,6 +116,87 @@ def test_an_unmarked_socket_of_another_kind_stays(launch, tmp_path):
     server = launch(web(listen=[f"unix://{path}"]))
     assert str(path) in error_of(server, 69)
     assert path.read_text() == "precious"
+
+
+def crash(server):
+    """Kill a child, whoever tells of it."""
+    os.kill(int(re.findall(r"child ready .*pid=(\d+)", server.log)[-1]), signal.SIGKILL)
+
+
+def test_a_later_generation_makes_the_directory_again(serve):
+    """Somebody has removed it: after a crash the server is found again, and locked."""
+    server = serve(web(), master={"restart": "on-crash"})
+    shutil.rmtree(server.runtime)
+    assert server.command("status").returncode == 3
+    crash(server)
+    server.wait_for("runtime directory was removed; made again", "server ready .*generation=2")
+    assert server.stats()["generation"] == 2
+    assert supervisor("start", "-c", str(server.config)).returncode == 75
+    assert ask(server).startswith(b"hello")
+    assert server.stop() == -signal.SIGTERM
+    assert not server.runtime.exists()
+
+
+def test_a_later_generation_that_cannot_be_made_is_tried_again(serve):
+    """Something stands where the directory was: it backs off, and goes on when that is gone."""
+    server = serve(web(), master={"restart": "on-crash"})
+    shutil.rmtree(server.runtime)
+    server.runtime.write_text("in the way")
+    crash(server)
+    server.wait_for("(?s)" + ".*".join(["generation not made .*is not a directory"] * 3))
+    assert server.runtime.read_text() == "in the way"
+    server.runtime.unlink()
+    server.wait_for(r"server ready .*generation=(\d{2}|[2-9])")
+    assert ask(server).startswith(b"hello")
+    assert server.stop() == -signal.SIGTERM
+    assert "internal error" not in server.log
+
+
+def limited(*arguments):
+    """Return the prefix of a command under limits of the kernel."""
+    return ["prlimit", *arguments]
+
+
+SCARCE = {
+    "descriptors": limited("--nofile=5"),
+    "descriptors later": limited("--nofile=6"),
+    "descriptors at the fork": limited("--nofile=10"),
+    "memory of the imports": limited("--as=20000000"),
+    "memory": limited("--as=24000000"),
+    "memory of a thread": limited("--as=30000000"),
+}
+
+
+@pytest.mark.parametrize("case", SCARCE)
+def test_what_is_scarce_is_one_line(launch, case):
+    """Status 71, whatever ran out, and no traceback."""
+    server = launch(web(children=8), prefix=SCARCE[case])
+    error_of(server, 71)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("arguments", [[], ["--daemon"]])
+def test_a_user_who_may_have_no_second_process(arguments):
+    """RLIMIT_NPROC 1: 71 and one line, with --daemon too."""
+    with tempfile.TemporaryDirectory(prefix="supervisor-test-") as name:
+        config = write(Path(name), web("supervisor.workers.echo:stream"), working_directory="/")
+        os.chown(name, 54399, 54399)
+        reading = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+        user = ["setpriv", "--reuid=54399", "--regid=54399", "--clear-groups", *reading]
+        command = [*user, *limited("--nproc=1"), SUPERVISOR, "start", "-c", str(config)]
+        done = subprocess.run(
+            [*command, *arguments],
+            capture_output=True,
+            text=True,
+            cwd="/",
+            env=environment(),
+            timeout=DEADLINE,
+            check=False,
+        )
+        assert done.returncode == 71, done.stderr
+        assert done.stderr.count("supervisor: error: ") == 1
+        assert "Traceback" not in done.stderr
+        assert sorted(os.listdir(name)) == ["test.toml"]
 
 
 # Strangers.
