@@ -7,6 +7,7 @@ import signal
 import lmdb
 import pytest
 
+from tests.support.clients import dial
 from tests.support.configs import table, web
 
 HAMMERED = "(?s)" + ".*".join(["cache hammered"] * 4)
@@ -95,3 +96,73 @@ def test_a_missing_package_is_one_line(launch):
     assert "needs package_that_nobody_has; install it with: pip install" in server.log
     assert "prefork-supervisor[cache]" in server.log
     assert "Traceback" not in server.log
+
+
+def say(connection, line):
+    """Send a line and return the answer, "" where the connection was closed instead."""
+    connection.sendall(f"{line}\n".encode())
+    return connection.makefile().readline().rstrip()
+
+
+def small_disk(path, *, full=False):
+    """Return the prefix of a command that finds a file system of 4 MB at `path`, full or not."""
+    fill = f"head -c 5M /dev/zero >{path}/fill 2>/dev/null" if full else "true"
+    script = f'mount -t tmpfs -o size=4M none {path}; {fill}; exec "$@"'
+    return ["unshare", "-m", "sh", "-c", script, "sh"]
+
+
+@pytest.mark.root
+def test_a_full_disk_at_the_start_is_one_line(launch, tmp_path):
+    """Status 71; no SIGBUS, no traceback, no child."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    text = table("modules.cache", path=str(disk / "cache")) + web("keeping:talking")
+    server = launch(text, prefix=small_disk(disk, full=True))
+    assert server.wait() == 71, server.log
+    assert re.search(r"^supervisor: error: modules\.cache: .*No space left", server.log, re.M)
+    assert "Traceback" not in server.log
+    assert "child ready" not in server.log
+
+
+@pytest.mark.root
+def test_a_disk_that_fills_costs_a_request_and_no_child(serve, tmp_path):
+    """The `put` is an OSError of its request; what was stored can be read, and so can what is
+    stored in place of it.
+    """
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    text = table("modules.cache", path=str(disk / "cache")) + web("keeping:talking", children=1)
+    server = serve(text, prefix=small_disk(disk))
+    with dial(server) as connection:
+        assert say(connection, "put key value") == "True"
+        assert say(connection, "fill") == ""
+    server.wait_for("OSError.*cannot write to the cache")
+    for _ in range(3):
+        with dial(server) as connection:
+            assert say(connection, "get key") == "value"
+            assert say(connection, "fill") == ""
+    assert server.stats()["totals"]["errors"] == 4
+    assert server.stop() == -signal.SIGTERM
+
+
+def test_two_generations_have_one_cache(serve, tmp_path):
+    """What a draining child puts is the next generation's, and stays when that child is gone."""
+    text = table("modules.cache", path=str(tmp_path / "cache")) + web("keeping:talking")
+    server = serve(text, master={"restart": "on-crash"})
+    with dial(server) as old:
+        survivor = int(say(old, "pid"))
+        (victim,) = set(server.children().values()) - {survivor}
+        os.kill(victim, signal.SIGKILL)
+        server.wait_for(r"server ready .*generation=2")
+        assert say(old, "put late value") == "True"
+        with dial(server) as new:
+            assert say(new, "get late") == "value"
+            assert say(new, "put new value") == "True"
+        assert say(old, "get new") == "value"
+        assert int(say(old, "pid")) == survivor
+    server.wait_for("generation gone generation=1")
+    with dial(server) as new:
+        assert say(new, "get late") == "value"
+        assert say(new, "put after value") == "True"
+    assert server.stop() == -signal.SIGTERM
+    assert {b"late", b"new", b"after"} <= contents(tmp_path / "cache").keys()

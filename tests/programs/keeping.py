@@ -1,12 +1,14 @@
 """Children that use the module `cache`, and a module that needs what nobody has."""
 
+import os
 import random
+import socket
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from acts import say
 
-from supervisor import Child, Module
+from supervisor import Child, Module, current
 
 
 def synced(child: Child) -> None:
@@ -36,6 +38,28 @@ def hammering(child: Child) -> None:
         if number == 200:
             say("cache hammered")
         child.poll()
+
+
+def talking(connection: socket.socket, address: Any) -> None:
+    """Obey lines (`put KEY VALUE`, `get KEY`, `fill`, `pid`), and answer each, until the end."""
+    cache = current().modules["cache"]
+    for line in connection.makefile():
+        answer = ANSWERS[line.split()[0]](cache, *line.split()[1:])
+        connection.sendall(f"{answer}\n".encode())
+
+
+def fill(cache: Any) -> None:
+    """Put more than a small disk holds."""
+    for number in range(1000):
+        cache.put(f"fill-{number}", os.urandom(30_000))
+
+
+ANSWERS = {
+    "put": lambda cache, key, value: cache.put(key, value.encode()),
+    "get": lambda cache, key: cache.get(key).decode(),
+    "fill": fill,
+    "pid": lambda _: os.getpid(),
+}
 
 
 class Needy(Module):
