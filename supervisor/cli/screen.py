@@ -33,7 +33,7 @@ _MOST_CELLS: Final = 6  # lines of cells
 _SPARK: Final = 10  # columns of a sparkline at least
 _NARROWEST: Final = 40  # columns, and lines, without which nothing is drawn
 _LOWEST: Final = 10
-# State: how a cell looks, and its letter for who sees no colours.
+# State: how a cell looks, and its letter where there are no colours.
 _STATES: Final = {
     "starting": ("black on cyan", "s"),
     "idle": ("black on green", "."),

@@ -20,7 +20,7 @@ from supervisor.config.schema import Config, Section
 _MARGIN: Final = 5.0  # s beyond our own deadlines
 _LOWEST_FREE_PORT: Final = 1024
 
-# What nobody who serves a socket needs. Not here, since user code may: MemoryDenyWriteExecute (JIT,
+# A server needs none of these rights. Not here, since user code may: MemoryDenyWriteExecute (JIT,
 # cffi callbacks), ProcSubset (psutil reads /proc/stat), PrivateNetwork, IPAddressDeny.
 _HARDENING: Final = """\
 NoNewPrivileges=yes

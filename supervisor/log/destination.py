@@ -37,10 +37,10 @@ class ToStderr:
             write_all(2, encoded(self._form(entry, origin)))
 
     def give_to(self, uid: int, gid: int) -> None:
-        """It belongs to who started us."""
+        """Do nothing: standard error belongs to the process that started us."""
 
     def close(self) -> None:
-        """It is not ours to close."""
+        """Do nothing: it is not ours to close."""
 
 
 class ToFile:

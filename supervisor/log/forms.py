@@ -1,7 +1,7 @@
 """An entry of the log, and how it looks as text, as JSON and to journald. Pure.
 
 The one place where anything is escaped: whatever an entry holds, it can neither begin another one
-nor command the terminal of who reads it.
+nor command the terminal on which it is read.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def as_text(entry: Entry, origin: Origin) -> str:
 
 
 def told(entry: Entry) -> str:
-    """`INSTANT ...`, for who asks later and does not ask who wrote it."""
+    """`INSTANT ...` without its origin, as `why` shows an entry later."""
     return _indented(f"{_instant(entry.at)} {_body(entry)}")
 
 

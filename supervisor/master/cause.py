@@ -10,7 +10,7 @@ from supervisor.errors import Exit, Stop, SupervisorError, is_shortage
 
 
 class Cause(NamedTuple):
-    """`signum` where a signal ended it, `message` for the person who started it."""
+    """`signum` where a signal ended it, `message` is the line for standard error."""
 
     reason: str
     status: Exit = Exit.OK

@@ -1,5 +1,5 @@
-"""`--daemon`: the server in a session of its own, while the shell that started it waits for the
-truth.
+"""`--daemon`: the server in a session of its own, while the shell that started it waits until the
+server is ready or has ended, and gets the status.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""The death of a child: what is known of it, and one entry that says who died, of what, doing what,
-holding what, with its traceback.
+"""The death of a child: all that is known of it, and one entry of the log that says which child
+died, of what, doing what, holding what, with its traceback.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Crash(NamedTuple):
         )
 
     def message(self) -> str:
-        """One line for who started the server."""
+        """One line for standard error."""
         what = "died" if self.was_ready else "failed before it was ready"
         why = last_line(self.traceback)
         text = f"workers.{self.worker}: slot {self.slot} {what}: {self.cause}"

@@ -35,7 +35,7 @@ class Standing:
 
     @property
     def is_complete(self) -> bool:
-        """True when nobody is waited for who counts."""
+        """True when no child that counts is waited for."""
         return self.is_made and not self.waiting and self.held != self.slots
 
     @property

@@ -19,7 +19,7 @@ class Death(enum.Enum):
 
 class Ended(NamedTuple):
     """How a child ended. `exit_code` is None where a signal did it, `finished`: it says that its
-    job is done, `message`: why it died, for the person who started the server.
+    job is done, `message`: why it died, as the line on standard error says it.
     """
 
     exit_code: int | None

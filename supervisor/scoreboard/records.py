@@ -1,4 +1,4 @@
-"""The texts of a scoreboard as records, for who writes them and for who reads them.
+"""The texts of a scoreboard as records, for the writer and for the readers.
 
 A reader decodes by these types, so a text that makes no sense is refused as a whole.
 """

@@ -109,7 +109,9 @@ class Block:
 
     def __init__(self, words: memoryview, first: int, slots: int) -> None:
         base = layout.section_base(first)
-        self.words = words[base : base + layout.SECTION]  # for who cannot afford a call
+        self.words = words[
+            base : base + layout.SECTION
+        ]  # for code that runs for every request, where a call costs
         self._all = words
         self._bases = [layout.row_base(slot, slots) for slot in range(first, slots)]
 

@@ -36,8 +36,8 @@ _DROP_SYN: Final = b"".join(
 )
 
 
-# The least TTL (hop limit) that a packet must have: ip(7), ipv6(7), RFC 5082. With 255 the listener
-# hears nobody, in silence: no usual peer sends so much.
+# The least TTL (hop limit) that a packet must have: ip(7), ipv6(7), RFC 5082. At 255 the kernel
+# drops all packets to the listener, without an answer: the usual TTLs at the sender are 64 and 128.
 _HOPS: Final = {
     socket.AF_INET: (socket.IPPROTO_IP, 21),  # IP_MINTTL
     socket.AF_INET6: (socket.IPPROTO_IPV6, 73),  # IPV6_MINHOPCOUNT

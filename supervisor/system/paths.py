@@ -92,7 +92,8 @@ class Paths:
 def clear_journal(journal: Path | str, directory: int | None = None) -> None:
     """Remove what a dead process registered and could not remove itself, then its journal.
 
-    With the rights of who wrote it: a user must not have root's files removed by it.
+    With the rights of the user that wrote it: otherwise a user could have root's files removed
+    by writing their paths into it.
     """
     with (
         contextlib.suppress(OSError),

@@ -201,7 +201,7 @@ class RuntimeDirectory:
         return False
 
     def _lock_in(self, directory: int) -> int:
-        """A descriptor of the locked file; -1 where it was removed meanwhile, by whoever ended."""
+        """A descriptor of the locked file; -1 where a server that ended has just removed it."""
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
         try:
             descriptor = os.open(LOCK, flags, 0o644, dir_fd=directory)
@@ -229,14 +229,16 @@ class RuntimeDirectory:
         if pid is not None:
             where = f"pid {pid}" if pid != record_lock.ELSEWHERE else "in another pid namespace"
             raise AlreadyRunning(f"already running: {where}, runtime directory {self.path}")
-        # Locked by somebody who may only read it: no master. He may keep that file.
+        # Locked by a process that may only read it, so by no master: it may keep that file.
         if leads_to(descriptor, LOCK, directory):
             os.unlink(LOCK, dir_fd=directory)
         return False
 
     def _take_back(self) -> None:
-        """Be its only writer before a path in it is trusted: its last owner must not put a link in
-        our way.
+        """Take the directory's ownership before a path in it is used.
+
+        Otherwise the user to whom it was given could replace a file in it by a link between our
+        look at it and our use of it, and we would follow that link with root's rights.
         """
         facts = os.fstat(self._directory)
         if facts.st_uid not in (os.geteuid(), 0):

@@ -27,7 +27,8 @@ class ProcessGroup:
             self._alone = not _group_has_others(os.getpid())
         if self._terminal is not None and self._before != os.getpid():
             _hand_terminal(self._terminal, os.getpgrp())
-            # Nobody who waits for us would see us stopped: Ctrl-Z would hang the terminal.
+            # The process that waits for us is no shell with job control: it would not notice that
+            # Ctrl-Z has stopped us, and the terminal would hang.
             signals.ignore(signal.SIGTSTP)
 
     def terminate(self, pids: list[int], *, lossless: bool) -> bool:

@@ -1,6 +1,7 @@
 """The statistics of a server in Prometheus' format, written by prometheus-client.
 
-Only who asks for metrics imports this. Raises MissingExtra at import without prometheus-client.
+It is imported only where metrics are asked for. Raises MissingExtra at import without
+prometheus-client.
 """
 
 from __future__ import annotations

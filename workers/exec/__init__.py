@@ -72,7 +72,7 @@ class Exec(Worker):
             self._check_probe()
 
     def _check_probe(self) -> None:
-        """One connection proves one child: it cannot be told who took it."""
+        """One connection proves one child: of several it cannot be told which one took it."""
         common, listen = self.section.common, self.section.listen
         if not listen or listen[0].address.scheme == "udp":
             raise NameProblem('"listen" needs a tcp or unix address to connect to', "ready")

@@ -74,7 +74,7 @@ class Status(Worker):
         """What answers a client; that is the request which is counted."""
 
         def answer(client: Client) -> bytes:
-            snapshot = child.snapshot()  # before the request, so that nobody looks at himself
+            snapshot = child.snapshot()  # before the request begins, which would be in it
             try:
                 with child.request():
                     return client.reply(self._route(snapshot))

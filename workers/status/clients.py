@@ -77,7 +77,7 @@ class Client:
 
 
 class Clients:
-    """The open connections of this child: who is ready is served, who is late is closed."""
+    """The open connections of this child: those that are ready are served, the late closed."""
 
     def __init__(
         self, epoll: select.epoll, reply: Callable[[Client], bytes], timeout: float
@@ -93,7 +93,7 @@ class Clients:
         return None if nearest is None else max(0.0, nearest - time.monotonic())
 
     def finish(self) -> None:
-        """Serve who is there, none of them for long."""
+        """Serve the connections that are there, none of them for long."""
         self._timeout = min(self._timeout, _LAST_WORDS)
         by = time.monotonic() + self._timeout
         for client in self._open.values():
@@ -102,7 +102,7 @@ class Clients:
             self.turn(self.time_left(), ())
 
     def turn(self, timeout: float | None, listeners: Iterable[Listener]) -> None:
-        """Wait at most so long (s), serve whoever is ready, then close the late."""
+        """Wait at most so long (s), serve those that are ready, then close the late."""
         by_descriptor = {listener.fileno(): listener for listener in listeners}
         for descriptor, _ in self._epoll.poll(timeout):
             if descriptor in by_descriptor:

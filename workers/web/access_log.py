@@ -106,7 +106,7 @@ class Log:
         if self._file is not None:
             self._file.write(data)
         else:
-            with contextlib.suppress(OSError):  # who read it is gone: no reason to fail the request
+            with contextlib.suppress(OSError):  # its reader is gone: no reason to fail the request
                 write_all(_STDOUT, data)
 
 

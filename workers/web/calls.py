@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from supervisor.workers.web.client import Client, FileRange
 
 _TEXT = b"text/plain; charset=utf-8"
-_SLOW = 10_000_000  # ns: who is slower is spread over the children by the kernel
+_SLOW = 10_000_000  # ns: slower calls are spread over the children by the kernel
 _SLOW_FOR = 1_000_000_000  # ns
 
 

@@ -25,7 +25,7 @@ class Deadlines(Generic[T]):
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, T]] = []
         self._order = count()
-        self._stale = 0  # entries of who is gone
+        self._stale = 0  # entries of requests that are gone
 
     def set(self, timed: T, deadline: int) -> None:
         """From now on this is its deadline (monotonic ns)."""
@@ -44,7 +44,7 @@ class Deadlines(Generic[T]):
         self._stale += timed.queued != 0
         timed.deadline = timed.queued = 0
         if self._stale * 2 > len(self._heap):
-            # A paused one keeps its entry: it is told by `queued`, which is 0 for who is gone.
+            # A paused one keeps its entry, of one that is gone `queued` is 0.
             self._heap = [one for one in self._heap if one[0] == one[2].queued]
             heapq.heapify(self._heap)
             self._stale = 0
