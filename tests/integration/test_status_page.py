@@ -66,7 +66,12 @@ def test_the_page_shows_a_crash(watched, browser):
     assert "SIGKILL" in browser.text("#crash-line")
     os.kill(server.children()[0], signal.SIGSEGV)
     browser.until("last.generation === 3")
+    browser.run("document.querySelector('#crash summary').click()")
     assert "Segmentation fault" in browser.text("#crash-traceback")
+    assert browser.run("document.querySelectorAll('#history li').length") == 2
+    assert browser.text("#history").index("SIGSEGV") < browser.text("#history").index("SIGKILL")
+    browser.run("document.querySelector('#crash-dismiss').click()")
+    assert browser.run("document.getElementById('crash').hidden")
     assert server.stop() == -signal.SIGTERM
 
 
@@ -87,6 +92,7 @@ def test_what_a_client_names_is_never_markup(watched, browser):
         show({...last, children: [{...last.children[0], in_hand: [['<img src=x>', 1, '']]}],
           counters: {'<b>x</b>': 1}, last_crash: {worker: '<i>', slot: 0, pid: 1, cause: '<u>',
           state: 'busy', lock: null, generation: 1, at: 1, traceback: '<script>1</script>'}});
+        document.querySelector('#crash details').open = true;
         return [document.querySelector('.tile span').innerText,
           document.getElementById('crash-traceback').innerText,
           document.querySelectorAll('main img, main script, main i, main u').length];

@@ -15,6 +15,7 @@ let failures = 0;
 let selected = null; // slot of the child whose details are shown
 let timer = 0;
 let heardAt = 0; // ms, of this clock
+let dismissed = 0; // `at` of the newest crash that is not to be shown any more
 
 // Words and numbers.
 
@@ -63,7 +64,8 @@ function duration(seconds) {
 }
 
 const join = (pair) => pair.filter(Boolean).join(" ");
-const clockTime = (seconds) => new Date(seconds * 1000).toLocaleTimeString("en-GB");
+// One time zone, that of the log.
+const clockTime = (seconds) => new Date(seconds * 1000).toISOString().slice(11, 19) + " UTC";
 const instant = (seconds) => new Date(seconds * 1000).toISOString().slice(0, 19).replace("T", " ") + " UTC";
 const sum = (list) => list.reduce((total, n) => total + n, 0);
 
@@ -72,8 +74,10 @@ const sum = (list) => list.reduce((total, n) => total + n, 0);
 function difference(now, before) {
   // A new generation counts from zero, and so does a server that was started anew.
   const same = before && before.generation === now.generation && before.pid === now.pid && before.started_at === now.started_at;
-  const seconds = before ? Math.max(1e-3, now.at - before.at) : now.uptime;
-  const point = { at: now.at, generation: now.generation, rate: {}, errors: {}, seconds };
+  const seconds = before ? Math.max(1e-3, now.monotonic - before.monotonic) : now.uptime;
+  const point = { at: now.at, generation: now.generation, rate: {}, errors: {}, p50: null, p99: null, cpu: null, seconds };
+  // Between two generations nobody knows a rate: the plots have a mark there, and a gap.
+  if (before && !same) return point;
   const buckets = new Map();
   for (const worker of now.workers) {
     const old = same ? before.workers.find((one) => one.name === worker.name) : null;
@@ -123,23 +127,25 @@ function showHead(facts) {
     ["up", duration(facts.uptime)],
     ["since", instant(facts.started_at)],
     ["killed while stopping", facts.forced || ""],
+    ["draining", facts.draining.map((one) => `generation ${one.generation}: ${one.active} in hand`).join(", ")],
   ]);
 }
 
 function showFigures(facts, point) {
   const served = facts.workers.filter((one) => one.type !== "status");
-  const of = (pairs) => sum(served.map((one) => pairs[one.name] || 0));
+  const of = (pairs) => (Object.keys(pairs).length ? sum(served.map((one) => pairs[one.name] || 0)) : null);
+  const known = (n, show) => (n === null ? "–" : show(n));
   const queued = sum(served.flatMap((one) => one.listen.map((listen) => listen.queued || 0)));
   const errors = of(point.errors);
   const memory = sum(facts.children.map((one) => one.pss_bytes || one.rss_bytes)) + (facts.master.pss_bytes || facts.master.rss_bytes);
   const figures = [
-    ["requests", rate(of(point.rate)), "/s"],
-    ["errors", rate(errors), "/s", errors > 0],
+    ["requests", known(of(point.rate), rate), "/s"],
+    ["errors", known(errors, rate), "/s", errors > 0],
     ["latency p50", ...latency(point.p50)],
     ["latency p99", ...latency(point.p99)],
     ["in hand", count(sum(served.map((one) => one.active))), ""],
     ["queued", count(queued), "", queued > 0],
-    ["CPU", (point.cpu * 100).toFixed(point.cpu < 0.1 ? 1 : 0), "%"],
+    ["CPU", known(point.cpu, (cpu) => (cpu * 100).toFixed(cpu < 0.1 ? 1 : 0)), "%"],
     ["memory", ...bytes(memory)],
   ];
   by("figures").replaceChildren(
@@ -155,7 +161,7 @@ function showWorkers(facts, point) {
   const rows = facts.workers.map((one) => {
     const queued = one.listen.map((listen) => (listen.queued === null ? "?" : `${listen.queued} of ${listen.backlog}`));
     const times = ["p50", "p90", "p99", "max"].map((key) => join(latency(one.latency[key])));
-    return [one.name, one.type, one.listen.map((listen) => listen.address).join(" "), one.children, rate(point.rate[one.name]), count(one.requests), one.errors, one.active, queued.join(", "), ...times];
+    return [one.name, one.type, one.listen.map((listen) => listen.address).join(" "), one.children, point.rate[one.name] === undefined ? "–" : rate(point.rate[one.name]), count(one.requests), one.errors, one.active, queued.join(", "), ...times];
   });
   const kind = (index) => (index < words ? { class: "word" } : {});
   by("workers").replaceChildren(
@@ -205,14 +211,56 @@ function showChild(child) {
   ]);
 }
 
-function showCrash(crash) {
-  by("crash").hidden = !crash;
-  if (!crash) return;
+function age(seconds) {
+  if (seconds < 60) return `${Math.max(0, Math.floor(seconds))} s ago`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
+  return seconds < 86400 ? `${Math.floor(seconds / 3600)} h ago` : `${Math.floor(seconds / 86400)} d ago`;
+}
+
+function crashLine(crash) {
   const lock = crash.lock ? `, holding the lock ${crash.lock}` : "";
-  by("crash-line").textContent = `${crash.worker}/${crash.slot} (pid ${crash.pid}) died of ${crash.cause} while ${crash.state}${lock}, in generation ${crash.generation}, ${instant(crash.at)}.`;
-  const box = by("crash-traceback");
-  box.hidden = !crash.traceback;
-  if (box.textContent !== crash.traceback) box.textContent = crash.traceback;
+  const oom = crash.oom ? ", killed by the kernel's OOM killer" : "";
+  return `${crash.worker}/${crash.slot} (pid ${crash.pid}) died of ${crash.cause} while ${crash.state}${lock}${oom}, in generation ${crash.generation}`;
+}
+
+const crashText = (crash) => [...(crash.requests || []).map((request) => `in hand: ${request}`), crash.traceback].filter(Boolean).join("\n");
+
+function showCrash(crash, now) {
+  by("crash").hidden = !crash || crash.at <= dismissed;
+  if (!crash) return;
+  by("crash-line").textContent = `Last crash, ${age(now - crash.at)}: ${crashLine(crash)}`;
+  by("crash-line").title = instant(crash.at);
+  write(by("crash-traceback"), crashText(crash));
+  by("crash-dismiss").onclick = () => {
+    dismissed = crash.at;
+    by("crash").hidden = true;
+  };
+}
+
+function write(box, words) {
+  box.hidden = !words;
+  if (box.textContent !== words) box.textContent = words;
+}
+
+// Crashes and what else went wrong, newest first. What is open stays open.
+function showHistory(facts) {
+  const events = [...facts.crashes.map((one) => [one.at, crashLine(one), crashText(one)]), ...facts.incidents.map((one) => [one.at, incidentLine(one), one.traceback])];
+  events.sort((a, b) => b[0] - a[0]);
+  by("history-card").hidden = events.length === 0;
+  const key = JSON.stringify(events);
+  if (by("history").dataset.key === key) return;
+  by("history").dataset.key = key;
+  by("history").replaceChildren(
+    ...events.map(([at, line, words]) => {
+      const head = [element("time", { class: "quiet", datetime: new Date(at * 1000).toISOString() }, instant(at)), ` ${line}`];
+      return element("li", {}, ...(words ? [element("details", {}, element("summary", {}, ...head), element("pre", { tabindex: "0" }, words))] : head));
+    }),
+  );
+}
+
+function incidentLine(incident) {
+  const where = incident.worker ? `, ${incident.worker}/${incident.slot} (pid ${incident.pid})` : "";
+  return `${incident.kind}: ${incident.reason}${where}, in generation ${incident.generation}`;
 }
 
 function showCounters(counters) {
@@ -236,17 +284,32 @@ function niceTop(value) {
 // "50.0 ms" as an axis says it: "50 ms".
 const round = (text) => text.replace(/\.0+(?=\D|$)/, "").replace(/(\.\d*?)0+(?=\D|$)/, "$1");
 
-function plot(place, series, label, now) {
+// How a value becomes a part of the height, and where the grid is: even steps from zero, or a decade
+// each for latencies, which are a few microseconds or many seconds.
+function evenly(values) {
+  const top = niceTop(Math.max(0, ...values));
+  return { part: (value) => value / top, grid: [0, top / 2, top] };
+}
+
+function byDecades(values) {
+  const positive = values.filter((value) => value > 0);
+  const low = Math.floor(Math.log10(Math.min(1e-3, ...positive)));
+  const high = Math.max(low + 1, Math.ceil(Math.log10(Math.max(1e-3, ...positive))));
+  const decades = Array.from({ length: high - low + 1 }, (_, n) => 10 ** (low + n));
+  return { part: (value) => Math.max(0, (Math.log10(value) - low) / (high - low)), grid: decades };
+}
+
+function plot(place, series, label, now, scale = evenly) {
   const width = Math.max(240, place.clientWidth || WIDTH);
   const span = Math.max(60, Math.min(HISTORY, now - (points[0] ? points[0].at : now)));
-  const top = niceTop(Math.max(0, ...series.flatMap((one) => points.map((point) => one.of(point) || 0))));
+  const { part, grid } = scale(series.flatMap((one) => points.map((point) => one.of(point) || 0)));
   const x = (at) => width - ((now - at) / span) * (width - LEFT);
-  const y = (value) => HEIGHT - BOTTOM - (value / top) * (HEIGHT - BOTTOM - 8);
+  const y = (value) => HEIGHT - BOTTOM - part(value) * (HEIGHT - BOTTOM - 8);
   const svg = drawing("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, preserveAspectRatio: "none", role: "img" });
   svg.append(drawing("title", {}, series.map((one) => `${one.name} ${label(one.of(points.at(-1)))}`).join(", ")));
-  for (const part of [0, 0.5, 1]) {
-    svg.append(drawing("line", { class: "grid", x1: LEFT, x2: width, y1: y(top * part), y2: y(top * part) }));
-    svg.append(drawing("text", { x: LEFT - 6, y: y(top * part) + 4, "text-anchor": "end" }, round(label(top * part))));
+  for (const value of grid) {
+    svg.append(drawing("line", { class: "grid", x1: LEFT, x2: width, y1: y(value), y2: y(value) }));
+    svg.append(drawing("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, round(label(value))));
   }
   for (const [part, anchor] of [[0, "start"], [0.5, "middle"], [1, "end"]]) {
     const ago = Math.round(span * (1 - part));
@@ -268,11 +331,11 @@ function plot(place, series, label, now) {
       const value = one.of(point);
       if (value === null || value === undefined || (at && point.at - points[at - 1].at > GAP)) pen = "M";
       if (value === null || value === undefined) return;
-      path += `${pen}${x(point.at).toFixed(1)} ${y(value).toFixed(1)}`;
+      // A point between two gaps is a line of no length, which has round ends.
+      path += `${pen}${x(point.at).toFixed(1)} ${y(value).toFixed(1)}${pen === "M" ? "h0" : ""}`;
       pen = "L";
     });
     svg.append(drawing("path", { class: `series s${index % 6}`, d: path || "M0 0" }));
-    if (path && /^M\S+ \S+$/.test(path)) svg.append(drawing("circle", { class: `dot s${index % 6}`, cx: x(points.at(-1).at), cy: y(one.of(points.at(-1)) || 0), r: 2.5 }));
   });
   const legend = element("div", { class: "legend" });
   const write = (point) => {
@@ -304,25 +367,27 @@ function showPlots(facts) {
   const sections = served.length ? served : facts.workers;
   const perSection = (key) => sections.map((one) => ({ name: one.name, of: (point) => point[key][one.name] }));
   const times = ["p50", "p99"].map((key) => ({ name: key, of: (point) => point[key] }));
-  plot(by("plot-rate"), perSection("rate"), (n) => rate(n || 0), facts.at);
-  plot(by("plot-latency"), times, (n) => (n ? join(latency(n)) : n === 0 ? "0" : "–"), facts.at);
-  plot(by("plot-errors"), perSection("errors"), (n) => rate(n || 0), facts.at);
+  const rates = (n) => (n === undefined || n === null ? "–" : rate(n));
+  plot(by("plot-rate"), perSection("rate"), rates, facts.at);
+  plot(by("plot-latency"), times, (n) => (n ? join(latency(n)) : "–"), facts.at, byDecades);
+  plot(by("plot-errors"), perSection("errors"), rates, facts.at);
 }
 
 // Life.
 
 function show(facts) {
   const point = difference(facts, last);
-  // A first look knows no rate, but for a server that has only begun.
-  if (last || facts.uptime < 5) points.push(point);
-  else points.push({ ...point, rate: {}, errors: {}, p50: null, p99: null, cpu: 0 });
+  // A first look knows no rate.
+  if (last) points.push(point);
+  else points.push({ ...point, rate: {}, errors: {}, p50: null, p99: null, cpu: null });
   while (points.length > HISTORY) points.shift();
   last = facts;
   heardAt = Date.now();
   failures = 0;
   by("notice").hidden = true;
   showHead(facts);
-  showCrash(facts.last_crash);
+  showCrash(facts.last_crash, facts.at);
+  showHistory(facts);
   showFigures(facts, points.at(-1));
   showPlots(facts);
   showChildren(facts);
