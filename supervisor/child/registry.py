@@ -70,10 +70,22 @@ def check_built_in(config: Config, problems: Problems) -> None:
     """Add every problem that can be seen without running user code."""
     for section in config.workers:
         if section.common.type and not _is_user_type(section.common.type):
-            _worker_class(section, problems)
+            found = _worker_class(section, problems)
+            if found is not None and config.log.format == "json":
+                _refuse_other_lines(found[1], f"workers.{section.name}", problems)
     for module in config.modules:
         if not _is_user_type(module.type):
             _module_class(module, problems)
+
+
+def _refuse_other_lines(options: Options, path: str, problems: Problems) -> None:
+    """Standard output and error often are one stream: no access log of another form beside JSON."""
+    form = getattr(options, "access_log", "json")
+    if form not in ("off", "json") and not options.access_log_file:  # type: ignore[attr-defined]
+        problems.add(
+            f"{path}.access_log",
+            f"{form!r} on standard output beside JSON; write 'json' or set access_log_file",
+        )
 
 
 def load(config: Config, problems: Problems, after: Callable[[str], object] = str) -> Loaded:

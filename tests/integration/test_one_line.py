@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import supervisor as package
+from tests.support.applications import section
 from tests.support.configs import table, web, write
 from tests.support.harness import DEADLINE, supervisor
 
@@ -144,3 +145,18 @@ def test_another_package_of_our_name(copied, tmp_path, theirs):
     else:
         ours.write_text(theirs)
     one_line(copied("status"), 78, str(ours.parent), "pip install --force-reinstall")
+
+
+@pytest.mark.parametrize("command", ["start", "check"])
+@pytest.mark.parametrize("form", ["common", "combined"])
+def test_an_access_log_of_text_beside_a_log_of_json(tmp_path, command, form):
+    """Both on standard output would make lines that are no objects; into a file it may go."""
+    log = table("log", format="json")
+    file = write(tmp_path, section("wsgi", access_log=form) + log)
+    done = supervisor(command, "-c", str(file))
+    assert done.returncode == 78
+    assert f"workers.web.access_log: '{form}' on standard output" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    for allowed in ({"access_log": "json"}, {"access_log": form, "access_log_file": "/dev/null"}):
+        file = write(tmp_path, section("wsgi", **allowed) + log)
+        assert supervisor("check", "-c", str(file)).returncode == 0
