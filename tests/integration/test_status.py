@@ -195,13 +195,12 @@ BAD = [
         False,
         b"405",
     ),
-    (b"BREW / HTTP/1.1\r\nHost: localhost\r\n\r\n", False, b"405"),
+    (b"BREW / HTTP/1.1\r\nHost: localhost\r\n\r\n", False, b"501"),
     (b"GET /../../etc/passwd HTTP/1.1\r\nHost: localhost\r\n\r\n", False, b"404"),
     (b"GET /..%2fstatus.py HTTP/1.1\r\nHost: localhost\r\n\r\n", False, b"404"),
     (b"GET //etc/passwd HTTP/1.1\r\nHost: localhost\r\n\r\n", False, b"404"),
     (b"GET / HTTP/1.1\r\nHost: rebound.example\r\n\r\n", False, b"421"),
     (b"\x16\x03\x01\x00\xa5\x01\x00\r\n\r\n", False, b"400"),
-    (b"\r\n\r\n", False, b"400"),
 ]
 
 

@@ -5,7 +5,6 @@ It reads a copy of the scoreboard; the master takes no part, and nobody but this
 
 from __future__ import annotations
 
-import select
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
@@ -21,14 +20,24 @@ from supervisor.config.schema import Options, Timeout
 from supervisor.errors import MissingExtra
 from supervisor.scoreboard.reader import Snapshot
 from supervisor.views import statistics
-from supervisor.workers.status.clients import Client, Clients
-from supervisor.workers.status.exchange import Answer, Route, refusal, text
+from supervisor.workers.status import pages
+from supervisor.workers.status.pages import Answer, Route, text
+from supervisor.workers.web.calls import Call, Service
+from supervisor.workers.web.client import Client
+from supervisor.workers.web.http1 import Limits, Request
+from supervisor.workers.web.loop import Loop, Times
 
 _PAGE: Final = {
     "/": ("status.html", "text/html; charset=utf-8"),
     "/status.css": ("status.css", "text/css; charset=utf-8"),
     "/status.js": ("status.js", "text/javascript; charset=utf-8"),
 }
+
+
+_HEAD: Final = 8_192  # bytes of a request's head
+_BODY: Final = 65_536  # bytes of a body, which nobody reads
+_CLIENTS: Final = 256
+_LAST_WORDS: Final = 1.0  # s for a client, once we were told to stop
 
 
 class StatusOptions(Options, frozen=True):
@@ -57,32 +66,15 @@ class Status(Worker):
         }
 
     def run(self, child: Child) -> None:
-        with select.epoll() as epoll:
-            clients = Clients(epoll, self._reply(child), self.options.connection_timeout)
-            for listener in child.listeners:
-                epoll.register(listener.fileno(), select.EPOLLIN | select.EPOLLEXCLUSIVE)
-            while not child.stopping:
-                child.pause(clients.time_left(), epoll.fileno())
-                clients.turn(0.0, child.listeners)
-            for listener in child.listeners:
-                epoll.unregister(listener.fileno())
-            for listener in child.wait():  # what waited when the door was closed
-                clients.accept(listener)
-            clients.finish()
+        service = Service(child)
 
-    def _reply(self, child: Child) -> Callable[[Client], bytes]:
-        """What answers a client; that is the request which is counted."""
+        def call(client: Client, request: Request) -> Call:
+            # Before the request begins, which would be in it.
+            return StatusCall(service, client, request, self._route(child.snapshot()))
 
-        def answer(client: Client) -> bytes:
-            snapshot = child.snapshot()  # before the request begins, which would be in it
-            try:
-                with child.request():
-                    return client.reply(self._route(snapshot))
-            except Exception as error:
-                child.log.error("request failed", exc_info=error)
-                return refusal(HTTPStatus.INTERNAL_SERVER_ERROR)
-
-        return answer
+        timeout = self.options.connection_timeout
+        times = Times(timeout, keep_alive=0.0, stream=min(timeout, _LAST_WORDS))
+        Loop(service, call, Limits(_HEAD, _BODY), times, most=_CLIENTS).run()
 
     def _route(self, snapshot: Snapshot) -> Route:
         facts: dict[str, Callable[[Snapshot, str], Answer]] = {
@@ -97,6 +89,28 @@ class Status(Worker):
             return make(snapshot, accept) if make else self._files.get(path)
 
         return route
+
+
+class StatusCall(Call):
+    """One request for a page."""
+
+    __slots__ = ("_route",)
+
+    def __init__(self, service: Service, client: Client, request: Request, route: Route) -> None:
+        super().__init__(service, client, request)
+        self._route = route
+
+    def respond(self) -> bytes:
+        request, client = self.request, self.client
+        made = pages.answer(
+            request.method,
+            request.target.partition(b"?")[0].decode("latin-1"),
+            request.named,
+            self._route,
+            names_only_us=pages.is_on_loopback(client.local[0]),
+        )
+        head = self.head(made.status, pages.fields(made), length=len(made.body))
+        return self.whole(head, made.body)
 
 
 def _statistics(snapshot: Snapshot, _accept: str) -> Answer:

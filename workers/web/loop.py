@@ -266,10 +266,12 @@ class Loop:
                 self._expect(client, self._times.connection)
 
     def _end_of_file(self, client: Client) -> None:
+        """It may read on, though it sends no more: what it began is refused."""
         state = client.http.state
-        if state is not Reading.IDLE:
-            self._service.refused(client, 400, f"the client hung up in {state.name}")
-        self._close(client)
+        if state is Reading.IDLE:
+            self._close(client)
+        else:
+            self._refuse(client, Refusal(400, f"the client ended in {state.name}"))
 
     def _take(self, client: Client, event: Event | None) -> None:
         """Go through what came, up to a whole request."""
