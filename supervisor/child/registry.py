@@ -12,14 +12,13 @@ from typing import Any, Final, NamedTuple
 
 from supervisor.child.module import Module
 from supervisor.child.names import describe, import_module, load_object
-from supervisor.child.shared import Server, Shared
+from supervisor.child.shared import Declarations, Shared
 from supervisor.child.worker import Worker
 from supervisor.config.decode import Problems, decode, refuse_unknown, unknown
 from supervisor.config.schema import COMMON_KEYS, Config, ModuleSection, Options, Section
 from supervisor.errors import Exit, NameProblem, StartError, Stop
 from supervisor.system.cgroup import available_cpus
 from supervisor.system.listeners import owner_ids
-from supervisor.system.resources import Resources
 
 WORKERS: Final = {
     "tcp": "supervisor.workers.tcp:Tcp",
@@ -123,7 +122,7 @@ def _load_section(
     worker = _attempt(path, problems, kind, options)
     if worker is None:
         return None
-    worker.server = Server(section.name, config.name, 0, shared, Resources(), dict)
+    worker.server = Declarations(section.name, shared)
     worker.section = section
     _attempt(path, problems, worker.preload)
     count = section.common.children

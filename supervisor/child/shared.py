@@ -79,27 +79,12 @@ class Shared:
                 lock.close()
 
 
-class Server:
-    """The server as a module's `init` and a worker's `preload` see it. Names are the owner's own.
+class Declarations:
+    """Where a worker's `preload` and a module's `init` declare. Names are the owner's own."""
 
-    `resources` lives as long as the modules do.
-    """
-
-    def __init__(
-        self,
-        owner: str,
-        name: str,
-        generation: int,
-        shared: Shared,
-        resources: Resources,
-        totals: Callable[[], dict[str, int]],
-    ) -> None:
-        self.name = name
-        self.generation = generation
-        self.resources = resources
+    def __init__(self, owner: str, shared: Shared) -> None:
         self._owner = owner
         self._shared = shared
-        self._totals = totals
 
     def counter(self, name: str, stands_for: str | None = None) -> Counter:
         """A number that all children add to, shown in the statistics as `OWNER.name`.
@@ -112,6 +97,25 @@ class Server:
     def lock(self, name: str) -> Lock:
         """A lock between all children; a crash report names it. Call it in `init` or `preload`."""
         return self._shared.lock(f"{self._owner}.{name}")
+
+
+class Server(Declarations):
+    """The server as a module's `init` sees it. `resources` lives as long as the modules do."""
+
+    def __init__(
+        self,
+        owner: str,
+        name: str,
+        generation: int,
+        shared: Shared,
+        resources: Resources,
+        totals: Callable[[], dict[str, int]],
+    ) -> None:
+        super().__init__(owner, shared)
+        self.name = name
+        self.generation = generation
+        self.resources = resources
+        self._totals = totals
 
     def restore(self, totals: dict[str, int]) -> None:
         """Let counters begin with these values, by full name. Call it in `init`."""

@@ -11,7 +11,7 @@ from supervisor.config.schema import Options, Section
 
 if TYPE_CHECKING:
     from supervisor.child.child import Child, Place
-    from supervisor.child.shared import Server
+    from supervisor.child.shared import Declarations
 
 
 class Watch(Protocol):
@@ -50,7 +50,7 @@ class Worker:
     # child leads a process group of its own.
     stop_signal: signal.Signals = signal.SIGTERM
 
-    server: Server  # set before `preload`, as is the section
+    server: Declarations  # set before `preload`, as is the section
     section: Section
 
     def __init__(self, options: Any) -> None:
