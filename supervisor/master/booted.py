@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from supervisor.child.registry import Loaded, LoadedSection
 from supervisor.child.shared import Shared
 from supervisor.child.worker import Worker
 from supervisor.config.schema import Config
 from supervisor.master.daemon import Launcher
+from supervisor.master.policy import Policy
 from supervisor.scoreboard.records import Description, Section
 from supervisor.system.clock import Instant
 from supervisor.system.listeners import Listener
@@ -19,6 +21,8 @@ from supervisor.system.resources import Resources
 from supervisor.system.runtime import RuntimeDirectory
 from supervisor.system.signals import SignalRecorder
 from supervisor.system.terminal import ProcessGroup
+
+_JITTER: Final = 0.1  # of the age at which a generation is renewed
 
 
 class Booted(NamedTuple):
@@ -46,6 +50,23 @@ class Booted(NamedTuple):
         """
         door = self.config.master.door
         return door == "refuse" or (door == "auto" and os.getpid() == 1)
+
+    def policy(self) -> Policy:
+        """What the configuration says of generations; each draws the age at which it is renewed."""
+        master, every = self.config.master, self.config.master.renew.every
+
+        def age() -> float:
+            return every * random.uniform(1 - _JITTER, 1 + _JITTER) if every else float("inf")
+
+        return Policy(
+            restarts=master.restart == "on-crash",
+            start_timeout=master.start_timeout,
+            stop_timeout=master.stop_timeout,
+            crash_timeout=master.crash_timeout,
+            drain_delay=master.drain_delay,
+            is_exclusive=any(one.kind.exclusive for one in self.loaded.modules),
+            renew_after=age,
+        )
 
     def describe(self, shared: Shared) -> Description:
         """The meaning of the words of a generation's scoreboard, for readers."""

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from supervisor.child.names import describe
 from supervisor.errors import Exit, Stop, SupervisorError, is_shortage
+from supervisor.log.entries import log
 
 
 class Cause(NamedTuple):
@@ -45,3 +46,11 @@ class Cause(NamedTuple):
     def before_ready(self) -> Cause:
         """The same, where it happened before all children were ready: the start has failed."""
         return self._replace(reason="start-failure", status=Exit.START_FAILED)
+
+
+def caught(error: BaseException) -> Cause:
+    """The cause, with the traceback of a fault of ours in the log."""
+    cause = Cause.by_error(error)
+    if cause.reason == "internal-error":
+        log.error("internal error", exc=error)
+    return cause

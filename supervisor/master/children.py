@@ -11,12 +11,13 @@ were told drain beside it.
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Final, NamedTuple
+from collections.abc import Collection, Iterable, Mapping
+from typing import Final
 
 from supervisor.errors import Exit
 from supervisor.master.cause import Cause
-from supervisor.master.standing import Member, Standing
+from supervisor.master.policy import Policy, pause_after_failures, pause_after_service
+from supervisor.master.standing import Lives, Member, Standing
 from supervisor.master.verdicts import (
     Announce,
     Begin,
@@ -38,32 +39,14 @@ from supervisor.master.verdicts import (
 
 GRACE: Final = 1.0  # s that a late child has to write down where it hangs
 _DRAINING: Final = 2  # generations that may drain at a time
-_SHARE: Final = 10.0  # a restart may use a tenth of the time
-_LONGEST_PAUSE: Final = 1.0  # s, after a generation that was ready
-_FIRST_PAUSE: Final = 0.1  # s, after one that never was; doubling
-_LONGEST_FAILURE: Final = 30.0  # s
 _ORDERS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGPWR)
-
-
-class Policy(NamedTuple):
-    """The configuration of these decisions; in seconds. `renew_after` gives the age at which a
-    generation is renewed, with its jitter; infinite where age does not matter.
-    """
-
-    restarts: bool
-    start_timeout: float
-    stop_timeout: float
-    crash_timeout: float
-    drain_delay: float
-    is_exclusive: bool  # a module that cannot stand two of itself
-    renew_after: Callable[[], float]
 
 
 class Children:
     """The table. `lives` has the living generations by number, oldest first."""
 
     def __init__(self, policy: Policy) -> None:
-        self.lives: dict[int, Standing] = {}
+        self.lives = Lives()
         self.cause: Cause | None = None  # why the server ends
         self.told: signal.Signals | None = None  # drain_delay runs since that signal
         self._policy = policy
@@ -82,40 +65,14 @@ class Children:
         """True when the server ends and nobody is left."""
         return self.cause is not None and not self.lives
 
-    @property
-    def serving(self) -> Standing | None:
-        """The generation that was ready and was not told to stop."""
-        return next((one for one in self._untold() if one.ready_at is not None), None)
-
-    @property
-    def coming(self) -> Standing | None:
-        """The generation that is not ready yet."""
-        return next((one for one in self._untold() if one.ready_at is None), None)
-
-    def draining(self) -> list[Standing]:
-        """Those that were told and still live, oldest first."""
-        return [one for one in self.lives.values() if one.is_told]
-
-    def of(self, pid: int) -> tuple[Standing, int] | None:
-        """The generation and the slot of a living child."""
-        for life in self.lives.values():
-            if pid in life.members:
-                return life, life.members[pid].slot
-        return None
-
     def next_deadline(self) -> float:
         """When `tick` has something to do, if no other fact comes before; infinite for never."""
         instants = [self._begin_at, self._linger_until, self._renew_at]
         if self._begin_at is not None and not self._may_begin():
             instants[0] = None
         for life in self.lives.values():
-            instants += [member.kill_at for member in life.members.values()]
-            if life.waiting and not life.is_told:
-                instants.append(life.give_up_at or life.start_by)
+            instants += life.deadlines()
         return min((one for one in instants if one is not None), default=float("inf"))
-
-    def _untold(self) -> list[Standing]:
-        return [one for one in self.lives.values() if not one.is_told]
 
     # Facts.
 
@@ -182,7 +139,7 @@ class Children:
 
     def died(self, pid: int, end: Ended, now: float) -> list[Verdict]:
         """A child was reaped."""
-        found = self.of(pid)
+        found = self.lives.of(pid)
         if found is None:
             return []
         life, slot = found
@@ -204,7 +161,7 @@ class Children:
             return self._ordered_again(signum)
         if self.told is not None:
             return self.end(Cause.by_signal(self.told), now)
-        if self._policy.drain_delay and self.serving is not None:
+        if self._policy.drain_delay and self.lives.serving is not None:
             self.told, self._linger_until = signum, now + self._policy.drain_delay
             return [Linger(signum)]
         self._orders = int(signum in _ORDERS)
@@ -212,7 +169,7 @@ class Children:
 
     def wants_renewal(self, number: int, reason: str, now: float) -> list[Verdict]:
         """A child of a generation says that it has grown old."""
-        serving = self.serving
+        serving = self.lives.serving
         if serving is None or serving.number != number or self._is_busy():
             return []
         return [Renew(number, reason), *self.begin(now)]
@@ -229,10 +186,7 @@ class Children:
         if cause.signum is None and cause.status is not Exit.OK:
             timeout = min(timeout, self._policy.crash_timeout)
         for life in self.lives.values():
-            life.is_told = True
-            for member in life.members.values():
-                member.is_told = True
-                member.kill_at = min(member.kill_at or now + timeout, now + timeout)
+            life.end_by(now + timeout)
         return [End(cause), *self._gone()]
 
     def tick(self, now: float) -> list[Verdict]:
@@ -277,9 +231,9 @@ class Children:
         if not self._policy.restarts or self.told is not None:
             return self.end(cause, now)
         verdicts = self._tell(life, cause.reason, now, after_crash=True)
-        if self.coming is None:
-            wait = _SHARE * (ready_at - life.begun) - (now - ready_at)
-            verdicts += self._follow(min(max(0.0, wait), _LONGEST_PAUSE), cause, now)
+        if self.lives.coming is None:
+            wait = pause_after_service(life.begun, ready_at, now)
+            verdicts += self._follow(wait, cause, now)
         return verdicts
 
     def _fail(self, life: Standing, cause: Cause, now: float) -> list[Verdict]:
@@ -287,9 +241,9 @@ class Children:
         if self.told is not None or life.number == 1:
             return self.end(cause.before_ready() if cause.status is Exit.CRASH else cause, now)
         verdicts = self._tell(life, "start-failure", now, after_crash=True)
-        wait = min(_FIRST_PAUSE * 2.0 ** min(self._failures, 16), _LONGEST_FAILURE)
         self._failures += 1
-        if self.serving is not None:
+        wait = pause_after_failures(self._failures)
+        if self.lives.serving is not None:
             self._renew_at = now + wait
             return [*verdicts, RenewalFailed(life.number, wait, cause)]
         return verdicts + self._follow(wait, cause.before_ready(), now)
@@ -306,7 +260,7 @@ class Children:
     def _relieve(self, successor: Standing, now: float) -> list[Verdict]:
         """All of `successor` that need not wait is ready: those before it are told to stop."""
         verdicts: list[Verdict] = []
-        for life in self._untold():
+        for life in self.lives.untold():
             if life is not successor:
                 verdicts += self._tell(life, "renewal", now, after_crash=False)
         return verdicts + self._unheld(now)
@@ -315,28 +269,21 @@ class Children:
         """Tell all of a generation. Exclusive children have less time after a crash: others wait
         for their end.
         """
-        life.is_told = True
-        life.waiting.clear()
         policy = self._policy
-        for member in life.members.values():
-            in_the_way = policy.is_exclusive or member.slot in life.exclusive
-            timeout = policy.crash_timeout if after_crash and in_the_way else policy.stop_timeout
-            member.is_told = True
-            member.kill_at = now + min(timeout, policy.stop_timeout)
+        short = policy.crash_timeout if after_crash else policy.stop_timeout
+        life.tell(now, short if policy.is_exclusive else policy.stop_timeout, short)
         verdicts: list[Verdict] = [Tell(life.number, tuple(life.members), reason)]
-        draining = [one for one in self.draining() if one.members]
+        draining = [one for one in self.lives.draining() if one.members]
         if len(draining) > _DRAINING:
             verdicts += self._kill(draining[0], "too-many-generations")
         return verdicts + self._gone()
 
     def _kill(self, life: Standing, reason: str) -> list[Verdict]:
-        for member in life.members.values():
-            member.kill_at = None
-        return [Kill(tuple(life.members), reason)] if life.members else []
+        return [Kill(life.kill(), reason)] if life.members else []
 
     def _unheld(self, now: float) -> list[Verdict]:
         """Exclusive children that need no longer wait for their predecessors."""
-        for life in self._untold():
+        for life in self.lives.untold():
             older = [one for one in self.lives.values() if one.number < life.number]
             if life.held and not any(one.occupies() for one in older):
                 return [Fork(life.number, life.held)]
@@ -350,11 +297,11 @@ class Children:
         return [one for life in self.lives.values() for one in self._kill(life, "second-signal")]
 
     def _is_busy(self) -> bool:
-        return self.coming is not None or self.cause is not None or self._begin_at is not None
+        return self.lives.coming is not None or self.cause is not None or self._begin_at is not None
 
     def _renewed_by_age(self, now: float) -> list[Verdict]:
         self._renew_at = None
-        serving = self.serving
+        serving = self.lives.serving
         if serving is None or self._is_busy():
             return []
         return [Renew(serving.number, "again" if self._failures else "age"), *self.begin(now)]
@@ -371,12 +318,7 @@ class Children:
         return self._lost(life, Cause.start_failure(message), now)
 
     def _overdue(self, now: float) -> list[Verdict]:
-        late: list[int] = []
-        for life in self.lives.values():
-            for pid, member in life.members.items():
-                if member.kill_at is not None and now >= member.kill_at:
-                    member.kill_at = None
-                    late.append(pid)
+        late = [pid for life in self.lives.values() for pid in life.overdue(now)]
         return [Kill(tuple(late), "stop-timeout")] if late else []
 
     def _gone(self) -> list[Verdict]:

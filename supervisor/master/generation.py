@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from contextlib import ExitStack
 from functools import partial
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 from supervisor.child.child import Place
 from supervisor.child.life import Life
@@ -19,17 +19,15 @@ from supervisor.child.shared import Server
 from supervisor.errors import ScoreboardError
 from supervisor.log.entries import log
 from supervisor.master.booted import Booted, Slot, slots_of
-from supervisor.master.death import Crash, Examiner
+from supervisor.master.deaths import Deaths
 from supervisor.master.modules import Modules
 from supervisor.master.readiness import Readiness
 from supervisor.master.standing import Standing
-from supervisor.master.verdicts import Bury, Ended
-from supervisor.master.verdicts import Death as Meaning
+from supervisor.master.verdicts import Ended
 from supervisor.scoreboard.layout import ServerState, State
-from supervisor.scoreboard.records import Drain, History, Incident, Report
+from supervisor.scoreboard.records import Drain, History
 from supervisor.scoreboard.writer import Scoreboard
 from supervisor.system import descriptors, process
-from supervisor.system.clock import wall_clock
 from supervisor.system.process import Death
 from supervisor.views import statistics
 
@@ -47,7 +45,6 @@ class Generation:
     def __init__(self, booted: Booted, number: int, history: History) -> None:
         self.number = number
         self.begun = time.monotonic()
-        self.forced = 0  # children that needed SIGKILL to stop
         self.first_fork = 0.0  # s since the machine's boot, as /proc tells of processes
         self.helpers: frozenset[int] = frozenset()  # what its modules run: theirs to end
         self.slots = slots_of(booted.loaded.sections)
@@ -59,7 +56,6 @@ class Generation:
         )
         booted.runtime.ensure()
         self._ready: set[int] = set()  # slots
-        self._reports: dict[int, Crash] = {}  # of the dead that are not buried yet, by pid
         self._forked_at: dict[int, float] = {}  # monotonic s, by slot
         descriptors.allow_descriptors(len(self.slots))
         self._resources = booted.resources.branch()
@@ -80,7 +76,7 @@ class Generation:
         self._history = history
         self.shared = booted.loaded.shared.for_generation()
         self._stack.callback(self.shared.close)
-        self._examiner = Examiner(self.board, self.shared, number)
+        self.deaths = Deaths(number, self.slots, self.board, self.shared, history)
 
     # Before the fork.
 
@@ -192,7 +188,7 @@ class Generation:
         self._ready.add(number)
         self.board.mark_ready(number)
         after = time.monotonic() - self._forked_at[number]
-        log.info("child ready", **self.facts(number, pid), after=after)
+        log.info("child ready", **self.deaths.facts(number, pid), after=after)
 
     def hear_no_more(self) -> None:
         """All children are ready: nothing more comes through the pipe, unless they grow old."""
@@ -232,9 +228,10 @@ class Generation:
 
     def kill(self, number: int, pid: int, reason: str) -> None:
         """SIGKILL a child, and count it."""
-        log.warning("child killed", **self.facts(number, pid), signal="SIGKILL", reason=reason)
+        facts = self.deaths.facts(number, pid)
+        log.warning("child killed", **facts, signal="SIGKILL", reason=reason)
         process.kill(pid)
-        self._count_forced(number, pid, reason)
+        self.deaths.count_forced(number, pid, reason)
 
     def linger(self) -> None:
         """The server is about to end: it is not ready any more, and answers end connections."""
@@ -253,69 +250,21 @@ class Generation:
         """Let readers see what went wrong."""
         self.board.set_history(self._history)
 
-    def _count_forced(self, number: int, pid: int, reason: str, traceback: str = "") -> None:
-        self.forced += 1
-        self.board.set_forced(self.forced)
-        self._history.add_incident(
-            Incident(
-                at=wall_clock() / 1e9,
-                kind="forced stop",
-                generation=self.number,
-                reason=reason,
-                worker=self.slots[number].section,
-                slot=number,
-                pid=pid,
-                traceback=traceback,
-            )
-        )
-
     # The death of a child.
 
     def examine(self, number: int, death: Death, life: Standing) -> Ended:
         """Collect what is known of a dead child, before its row and its files go."""
-        uptime = time.monotonic() - self._forked_at[number]
-        crash = self._reports[death.pid] = self._examiner.examine(
-            self.slots[number],
+        ended = self.deaths.examine(
+            number,
             death,
             self._boxes[number],
-            uptime=uptime,
+            uptime=time.monotonic() - self._forked_at[number],
             is_late=number in life.late,
             is_cause=not life.is_told,
         )
-        finished = crash.state is State.FINISHED
         self.readiness.forget(number)
         self._booted.runtime.clear_child(self.number, number)
-        return Ended(death.exit_code, finished=finished, message=crash.message())
-
-    def bury(self, verdict: Bury) -> Report | None:
-        """Say what its death means; return its report if it is a crash."""
-        crash = self._reports.pop(verdict.pid)
-        self.board.end_slot(verdict.slot, verdict.death is Meaning.FINISHED)
-        facts = self.facts(verdict.slot, verdict.pid)
-        if verdict.death is Meaning.FINISHED:
-            log.info("child finished", **facts)
-        elif verdict.death is Meaning.CONSEQUENCE:
-            self._log_consequence(facts, crash)
-        else:
-            log.error("child died", **crash.facts())
-            return crash.report()
-        return None
-
-    def _log_consequence(self, facts: dict[str, Any], crash: Crash) -> None:
-        death, box = crash.death, crash.traceback or None
-        if crash.cause == "stop_timeout":
-            self._count_forced(crash.slot, death.pid, "stop-timeout", crash.traceback)
-            reason = {"signal": "SIGALRM", "reason": "stop-timeout"}
-            log.warning("child killed", **facts, **reason, traceback=box)
-        elif death.signum is not None:
-            log.info("child exited", **facts, signal=death.cause, traceback=box)
-        else:
-            log.info("child exited", **facts, code=death.exit_code, traceback=box)
-
-    def facts(self, number: int, pid: int) -> dict[str, Any]:
-        """Which child an entry is about."""
-        worker = self.slots[number].section
-        return {"worker": worker, "slot": number, "generation": self.number, "pid": pid}
+        return ended
 
     # The end.
 
@@ -328,7 +277,7 @@ class Generation:
         except (ScoreboardError, ValueError) as error:
             log.warning("no statistics", reason=str(error))
             return
-        killed = self.forced or None
+        killed = self.deaths.forced or None
         log.info("last statistics", requests=totals.requests, errors=totals.errors, killed=killed)
 
     def destroy(self) -> None:

@@ -55,3 +55,73 @@ class Standing:
     def occupies(self) -> bool:
         """True while an exclusive child of it lives."""
         return any(member.slot in self.exclusive for member in self.members.values())
+
+    # What happens to it. Instants in monotonic s.
+
+    def tell(self, now: float, stop_timeout: float, exclusive_timeout: float) -> None:
+        """All of it is told to stop; exclusive children may have less time than the others."""
+        self.is_told = True
+        self.waiting.clear()
+        for member in self.members.values():
+            timeout = exclusive_timeout if member.slot in self.exclusive else stop_timeout
+            member.is_told, member.kill_at = True, now + min(timeout, stop_timeout)
+
+    def end_by(self, instant: float) -> None:
+        """The server ends: what lives then is killed, if it was not to be killed before."""
+        self.is_told = True
+        for member in self.members.values():
+            member.is_told = True
+            member.kill_at = instant if member.kill_at is None else min(member.kill_at, instant)
+
+    def kill(self) -> tuple[int, ...]:
+        """All of it is killed now; the pids."""
+        for member in self.members.values():
+            member.kill_at = None
+        return tuple(self.members)
+
+    def overdue(self, now: float) -> list[int]:
+        """The pids of those that are to be killed now, each once."""
+        late = [
+            (pid, member)
+            for pid, member in self.members.items()
+            if member.kill_at is not None and now >= member.kill_at
+        ]
+        for _, member in late:
+            member.kill_at = None
+        return [pid for pid, _ in late]
+
+    def deadlines(self) -> list[float]:
+        """When something is due, if nothing happens before."""
+        found = [one.kill_at for one in self.members.values() if one.kill_at is not None]
+        if self.waiting and not self.is_told:
+            found.append(self.give_up_at or self.start_by)
+        return found
+
+
+class Lives(dict[int, Standing]):
+    """The living generations by number, oldest first."""
+
+    @property
+    def serving(self) -> Standing | None:
+        """The generation that was ready and was not told to stop."""
+        return next((one for one in self.untold() if one.ready_at is not None), None)
+
+    @property
+    def coming(self) -> Standing | None:
+        """The generation that is not ready yet."""
+        return next((one for one in self.untold() if one.ready_at is None), None)
+
+    def draining(self) -> list[Standing]:
+        """Those that were told and still live, oldest first."""
+        return [one for one in self.values() if one.is_told]
+
+    def of(self, pid: int) -> tuple[Standing, int] | None:
+        """The generation and the slot of a living child."""
+        for life in self.values():
+            if pid in life.members:
+                return life, life.members[pid].slot
+        return None
+
+    def untold(self) -> list[Standing]:
+        """Those that were not told to stop."""
+        return [one for one in self.values() if not one.is_told]

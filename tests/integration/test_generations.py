@@ -87,7 +87,11 @@ def test_what_the_old_generation_left_is_killed_beside_the_new(serve):
     connection = dial(server)
     pid = int(line(connection).split()[1])
     os.kill(server.children()[0], signal.SIGKILL)
-    server.wait_for(rf"left process killed pid={pid}", "generation gone generation=1")
+    server.wait_for(
+        rf"left process killed pid={pid}",
+        "generation gone generation=1",
+        r"server ready .*generation=2\b",
+    )
     assert len(server.children()) == 2
     assert server.stop() == -signal.SIGTERM
 

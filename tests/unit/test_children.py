@@ -6,7 +6,8 @@ import pytest
 
 from supervisor.errors import Exit
 from supervisor.master.cause import Cause
-from supervisor.master.children import GRACE, Children, Policy
+from supervisor.master.children import GRACE, Children
+from supervisor.master.policy import Policy
 from supervisor.master.verdicts import (
     Announce,
     Begin,
@@ -172,7 +173,7 @@ def test_a_crash_is_followed_at_once_beside_the_survivors(serving):
     assert server.ready(2) == [Announce(2)]
     assert server.left == pytest.approx(10.0 - 0.01)
     assert server.died(101, WELL) == [Bury(1, 1, 101, Death.CONSEQUENCE), Discard(1)]
-    assert server.children.serving.number == 2
+    assert server.children.lives.serving.number == 2
 
 
 def test_two_deaths_at_once_are_one_crash(serving):
@@ -348,7 +349,7 @@ def test_a_renewal_that_fails_leaves_the_old_one(serving):
     server.obey(server.children.wants_renewal(1, "requests", server.now))
     found = server.died(200)
     assert kinds(found) == [Bury, Tell, RenewalFailed]
-    assert server.children.serving.number == 1
+    assert server.children.lives.serving.number == 1
     server.died(201, WELL)
     assert kinds(server.tick(0.1)) == [Renew, Begin, Fork]
     assert kinds(server.died(300)) == [Bury, Tell, RenewalFailed]
