@@ -113,7 +113,9 @@ def test_exclusive_children_follow_each_other(serve):
     server = serve(web(children=2) + job, master=AGAIN)
     server.wait_for("task sleeps")
     os.kill(server.children()[0], signal.SIGKILL)
-    server.wait_for("(?s)task sleeps.*task stopped.*task sleeps")
+    server.wait_for(
+        "(?s)task sleeps.*task stopped.*task sleeps", "child ready worker=job slot=2 generation=2"
+    )
     ended = server.log.index("child exited worker=job")
     assert ended < server.log.index("child ready worker=job slot=2 generation=2")
     assert server.stop() == -signal.SIGTERM
