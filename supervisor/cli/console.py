@@ -18,6 +18,7 @@ import msgspec
 from supervisor.cli import prompt
 from supervisor.config.schema import Config
 from supervisor.errors import Stop, SupervisorError
+from supervisor.system import process
 from supervisor.system.interrupt import stop_raised_by
 from supervisor.system.process import PidFd
 from supervisor.views import rates, statistics, table
@@ -172,16 +173,20 @@ class Console:
         number = _signal_named(words[1])
         slot = int(words[0]) if words[0].isdecimal() else -1
         pid = self._pid_of(slot)
-        with PidFd(pid) as process:
+        with PidFd(pid) as grip:
             # The pid may have been reused between the look and the grip: look again.
             if self._pid_of(slot) != pid:
                 raise Mistake(f"slot {slot} was replaced in this very moment; try again")
-            process.send(number)
+            grip.send(number)
         print(f"{number.name} sent to slot {slot}, pid {pid}")
 
     def _pid_of(self, slot: int) -> int:
+        _, master = self._reader.find()
         for child in self._look().children:
             if child.slot == slot and child.pid:
+                # The scoreboard is its writers' word; the kernel knows whose child it is.
+                if master not in (child.pid, process.parent_of(child.pid)):
+                    raise Mistake(f"pid {child.pid} is no child of the server")
                 return child.pid
         raise Mistake("no such child; its slot is what the command children shows")
 

@@ -219,6 +219,13 @@ def lead_own_group() -> None:
     os.setpgid(0, 0)
 
 
+def parent_of(pid: int) -> int | None:
+    """The pid of a process's parent (proc(5) stat), None when it is gone."""
+    with contextlib.suppress(OSError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return None
+
+
 def has_executed(pid: int) -> bool:
     """True once a process that was forked has called exec(2) (PF_FORKNOEXEC, proc(5) stat)."""
     try:

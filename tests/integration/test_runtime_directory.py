@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -251,6 +252,20 @@ def test_a_strangers_directory_is_nobodys_server(victim, kind):
             assert json.loads(done.stdout) == {"running": False}
             assert stranger.poll() is None
             stranger.stdin.close()
+
+
+def test_a_pid_that_a_child_has_made_up_is_not_signalled(serve, victim):
+    """The scoreboard is its writers' word: the console asks the kernel whose child that is."""
+    server = serve(web())
+    child = server.children()[0]
+    board = (server.runtime / "scoreboard").read_bytes()
+    with open(server.runtime / "scoreboard", "r+b") as file:
+        file.write(board.replace(struct.pack("=Q", child), struct.pack("=Q", victim.pid)))
+    done = server.command("console", input="signal 0 KILL\n", stdin=None)
+    assert f"pid {victim.pid} is no child of the server" in done.stdout + done.stderr
+    with open(server.runtime / "scoreboard", "r+b") as file:
+        file.write(board)
+    assert server.stop() == -signal.SIGTERM
 
 
 def make_fifo(path):
