@@ -11,6 +11,8 @@ from supervisor.child.child import Child
 from supervisor.child.worker import Worker
 from supervisor.config.schema import Options
 from supervisor.workers.engines.granian_wsgi import TooLarge
+from supervisor.workers.engines.sockets import Sockets
+from supervisor.workers.engines.steps import stepped
 from supervisor.workers.web import access_log, proxies
 from supervisor.workers.web.application import (
     ApplicationOptions,
@@ -21,8 +23,6 @@ from supervisor.workers.web.application import (
     prepare,
 )
 from supervisor.workers.web.loops import new_loop, told_to_stop
-from supervisor.workers.web.sockets import Sockets
-from supervisor.workers.web.steps import stepped
 
 Application = Callable[[Any, Any], Awaitable[None]]
 
@@ -50,7 +50,7 @@ class Rsgi(Worker):
         self._application = prepare(self.options, "rsgi")
 
     def init(self, child: Child) -> None:
-        from supervisor.workers.engines.asynchronous import Asynchronous
+        from supervisor.workers.engines.granian import Asynchronous
 
         options = self.options
         if not options.preload:

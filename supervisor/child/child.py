@@ -164,6 +164,11 @@ class Child:
         """
         return self._recorder
 
+    @property
+    def others_serve(self) -> bool:
+        """Once told to stop: True where the next generation, or a successor, serves already."""
+        return not (self.is_orphan or self._board.door_is_closed)
+
     def ending_listeners(self) -> list[Listener]:
         """Once told to stop: the listeners whose queues nobody will serve after us; none where they
         outlive us.

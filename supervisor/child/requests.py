@@ -66,6 +66,7 @@ class Requests:
         self._responses = [0] * (CODE_CLASSES + 1)
         self._timeout = timeout
         self._stop_by: float | None = None  # monotonic s
+        self._late_at: float | None = None  # monotonic s
         self._stopping = 0  # the word STATE, from the order to stop on
         self._watch: Callable[[], object] = bool
         self._watched_for = 0  # ns
@@ -99,6 +100,13 @@ class Requests:
             self._stop_by = instant
             self._row[STATE] = self._stopping = monotonic_ns() & ~7 | State.STOPPING
             self.arm()
+
+    def be_late_at(self, instant: float | None) -> None:
+        """Die at `instant` (monotonic s), with all tracebacks; None: do not. For a worker that
+        looks after the deadlines of its requests itself, and needs this where its loop is blocked.
+        """
+        self._late_at = instant
+        self.arm()
 
     def begin(self, request: InHand, now: int) -> None:
         """Take it in hand at `now` (monotonic ns)."""
@@ -161,7 +169,7 @@ class Requests:
 
     def _left(self, stop_by: float | None) -> float:
         """Seconds to the nearest deadline, 0 = there is none."""
-        deadlines = [] if stop_by is None else [stop_by]
+        deadlines = [one for one in (stop_by, self._late_at) if one is not None]
         if self._timed:
             deadlines.append(next(iter(self._timed)).begun / 1e9 + self._timeout)
         return max(1e-6, min(deadlines) - monotonic_ns() / 1e9) if deadlines else 0.0

@@ -176,6 +176,13 @@ class SectionOptions(Options, frozen=True):
         Seconds,
         Meta(description="a longer request ends its child, with a traceback; 0 = no limit"),
     ] = 0.0
+    slow_request: Annotated[
+        Seconds,
+        Meta(
+            description="a request in hand for longer is logged once, with its stack, and goes on; "
+            "0 = none is"
+        ),
+    ] = 0.0
 
 
 # A section's addresses. They are decoded apart from the other keys, into `Section.listen`.

@@ -101,7 +101,7 @@ def test_a_unix_socket(serve, engine, tmp_path):
     assert b"hello" in received
 
 
-@pytest.mark.parametrize("engine", ["wsgi", "asgi-granian", "rsgi"])
+@pytest.mark.parametrize("engine", ["wsgi", "rsgi"])
 @needs_curl
 def test_http2(serve, engine):
     """HTTP/2 without TLS is spoken where it is asked for."""
@@ -140,9 +140,7 @@ def test_tls(serve, engine, tmp_path):
     assert server.stop() == -signal.SIGTERM
 
 
-@pytest.mark.parametrize(
-    ("engine", "code"), [("asgi", 1012), ("asgi-granian", 1012), ("rsgi", 1005)]
-)
+@pytest.mark.parametrize(("engine", "code"), [("asgi", 1012), ("rsgi", 1005)])
 def test_a_websocket(serve, engine, code):
     """Messages come back; the stop closes in order: service restart (RSGI knows no codes)."""
     server = serve(section(engine, children=1, request_timeout=DEADLINE))
@@ -160,7 +158,7 @@ def test_a_websocket(serve, engine, code):
     assert "Traceback" not in server.log
 
 
-@pytest.mark.parametrize("engine", ["asgi", "asgi-granian", "rsgi"])
+@pytest.mark.parametrize("engine", ["asgi", "rsgi"])
 def test_an_open_websocket_hides_no_hang(serve, engine):
     """A request that blocks the loop is found beside it."""
     server = serve(section(engine, children=1, request_timeout=0.3))
@@ -173,7 +171,7 @@ def test_an_open_websocket_hides_no_hang(serve, engine):
 
 
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
-@pytest.mark.parametrize("engine", ["asgi", "asgi-granian", "rsgi"])
+@pytest.mark.parametrize("engine", ["asgi", "rsgi"])
 def test_a_websocket_that_blocks(serve, engine, loop):
     """One that waits, for its client or in its own code, is no hang; one that computes is."""
     server = serve(section(engine, children=1, request_timeout=0.3, loop=loop))

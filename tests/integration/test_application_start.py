@@ -41,7 +41,7 @@ def test_a_start_failure_is_final(launch, kind):
         ("applications:says_that_it_failed", "RuntimeError: no cache"),
     ],
 )
-@pytest.mark.parametrize("engine", ["asgi", "asgi-granian"])
+@pytest.mark.parametrize("engine", ["asgi"])
 def test_a_lifespan_that_fails(launch, engine, app, words):
     """A lifespan that does not come up is a start failure with the exception's last line."""
     server = launch(section(engine, app=app))
@@ -102,8 +102,8 @@ def test_a_module_that_is_missing_without_preload(launch):
 
 def test_a_missing_package(launch, tmp_path):
     """Where the engine is not installed, one line says what to install."""
-    text = "raise ModuleNotFoundError(\"No module named 'httptools'\", name='httptools')\n"
-    (tmp_path / "httptools.py").write_text(text)
+    text = "raise ModuleNotFoundError(\"No module named 'websockets'\", name='websockets')\n"
+    (tmp_path / "websockets.py").write_text(text)
     server = launch(section("asgi"), master={"working_directory": str(tmp_path)})
     assert server.wait() == 78
     server.wait_for(r"^supervisor: error: .*pip install 'prefork-supervisor\[http\]'")
@@ -112,8 +112,6 @@ def test_a_missing_package(launch, tmp_path):
 @pytest.mark.parametrize(
     ("engine", "values", "key"),
     [
-        ("asgi", {"engine": "uvicorn", "http": "2"}, "engine"),
-        ("asgi", {"engine": "uvicorn", "static": {'"/static"': "/"}}, "engine"),
         ("wsgi", {"static": {'"/static"': "/nowhere"}}, "static"),
         ("wsgi", {"tls": {"certificate": "/nowhere", "key": "/nowhere"}}, "tls.certificate"),
         ("wsgi", {"threads": 0}, "threads"),

@@ -27,7 +27,7 @@ class Deviation:
     cases: tuple[str, ...]
 
 
-HYPER = ("asgi-granian", "rsgi")
+HYPER = ("rsgi",)
 BROKEN_CHUNKS = (
     *(f"invalid/chunked_{number}" for number in ("01", "02", "03", "04", "10", "11", "12", "13")),
     "valid/029",
@@ -50,13 +50,13 @@ BROKEN_CHUNKS = (
 DEVIATIONS = (
     Deviation(
         reason="Host is the application's matter: frameworks compare it with the names they allow",
-        engines=("asgi", *HYPER),
+        engines=HYPER,
         statuses=(200, 200),
         cases=("no-host", "two-hosts", "host-with-path", "host-with-user", "host-with-space"),
     ),
     Deviation(
         reason="which target suits which method is the application's matter too",
-        engines=("asgi", *HYPER),
+        engines=HYPER,
         statuses=(200, 200),
         cases=("asterisk-with-get",),
     ),
@@ -81,33 +81,9 @@ DEVIATIONS = (
     Deviation(
         reason="the head was good, so the application is running when the chunk is met: it is told "
         "of a hang-up and gives no answer, which the engine makes 500, and closes",
-        engines=("asgi-granian", "rsgi"),
+        engines=("rsgi",),
         statuses=(500,),
         cases=BROKEN_CHUNKS,
-    ),
-    Deviation(
-        reason="llhttp knows HTTP/0.9 and 2.0 as versions; the connection is closed",
-        engines=("asgi",),
-        statuses=(200,),
-        cases=("http-0.9", "invalid/version_02"),
-    ),
-    Deviation(
-        reason="llhttp refuses the spaces that RFC 9112, 7.1.1 allows in a chunk extension",
-        engines=("asgi",),
-        statuses=(400,),
-        cases=("valid/013",),
-    ),
-    Deviation(
-        reason="uvicorn keeps no HTTP/1.0 connection, as RFC 9112, 9.3 allows",
-        engines=("asgi",),
-        statuses=(200,),
-        cases=("valid/022",),
-    ),
-    Deviation(
-        reason="uvicorn refuses the second request before it has answered the first, and closes",
-        engines=("asgi",),
-        statuses=(400,),
-        cases=("good-then-malformed",),
     ),
 )
 STATUSES = {
@@ -121,8 +97,6 @@ LOGGED = ("sh", "-c", 'exec "$0" "$@" >&2')  # granian's log is its standard out
 BIN = Path(sys.executable).parent
 # The engine's own server, with the same application. A unix socket leaves no port to be chosen.
 ALONE = {
-    "asgi": ["uvicorn", "--http", "httptools", "--no-access-log", "--loop", "uvloop", "--uds"],
-    "asgi-granian": ["granian", "--interface", "asgi", "--loop", "uvloop", "--uds"],
     "rsgi": ["granian", "--interface", "rsgi", "--loop", "uvloop", "--uds"],
 }
 
@@ -162,7 +136,7 @@ def alone(programs, tmp_path_factory):
         arguments = [str(BIN / command), *options, addresses[engine], _application(engine)]
         programs.append(Program([*LOGGED, *arguments], PROGRAMS))
     for program, address in zip(programs[-len(ALONE) :], addresses.values(), strict=True):
-        program.wait_for(r"Started worker-1|running on unix socket")
+        program.wait_for("Started worker-1")
         _until_it_listens(program, f"unix://{address}")
     return {engine: f"unix://{address}" for engine, address in addresses.items()}
 

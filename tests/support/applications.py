@@ -14,7 +14,6 @@ from tests.support.harness import DEADLINE, Server
 ENGINES: dict[str, dict[str, Any]] = {
     "wsgi": {"type": "wsgi", "app": "applications:wsgi"},
     "asgi": {"type": "asgi", "app": "applications:asgi"},
-    "asgi-granian": {"type": "asgi", "app": "applications:asgi", "engine": "granian"},
     "rsgi": {"type": "rsgi", "app": "applications:rsgi"},
 }
 

@@ -7,8 +7,7 @@ from functools import partial
 import pytest
 
 from supervisor.errors import NameProblem
-from supervisor.workers.asgi import AsgiOptions, _engine_of
-from supervisor.workers.engines import granian, uvicorn
+from supervisor.workers.engines import granian
 from supervisor.workers.engines.granian_wsgi import Body, HungUp, Response, TooLarge
 from supervisor.workers.web import access_log
 from supervisor.workers.web.application import ApplicationOptions, check_application
@@ -49,18 +48,6 @@ def test_the_version_of_granian():
     assert list(inspect.signature(granian.SocketHolder).parameters) == ["fd", "uds", "backlog"]
 
 
-def test_the_hooks_of_uvicorn():
-    """What the protocol class overrides and reads exists in the installed uvicorn."""
-    base = uvicorn.HttpToolsProtocol
-    for name in ("connection_made", "data_received", "on_headers_complete", "connection_lost"):
-        assert callable(getattr(base, name))
-    state = uvicorn.ServerState()
-    assert (state.connections, state.tasks, state.default_headers) == (set(), set(), [])
-    source = inspect.getsource(base)
-    for words in ("self.cycle.keep_alive = False", "self.timeout_keep_alive", "self.scope = {"):
-        assert words in source
-
-
 def test_the_common_form():
     """A line of the common log format; what would forge one is escaped."""
     line = access_log._common_line(1e9, SERVED, is_combined=False)
@@ -97,27 +84,6 @@ def test_what_the_access_log_skips(tmp_path):
     """Some paths have no line, but an error always has."""
     (line,) = written(tmp_path / "log", access_log="common", access_log_skip=['/a"b'])
     assert " 404 " in line
-
-
-@pytest.mark.parametrize(
-    ("values", "engine"),
-    [
-        ({}, "uvicorn"),
-        ({"http": "2"}, "granian"),
-        ({"static": {"/": "/"}}, "granian"),
-        ({"engine": "granian"}, "granian"),
-        ({"engine": "uvicorn", "http": "1"}, "uvicorn"),
-    ],
-)
-def test_the_choice_of_the_engine(values, engine):
-    """The faster one, unless only the other has what is asked for."""
-    assert _engine_of(AsgiOptions(app="a:b", **values)) == engine
-
-
-def test_an_engine_without_http2():
-    """Asking the engine for what it has not is an error."""
-    with pytest.raises(NameProblem, match="http = '2'"):
-        _engine_of(AsgiOptions(app="a:b", engine="uvicorn", http="2"))
 
 
 @pytest.mark.parametrize("app", ["json", "json:", ":loads", "nowhere.json:loads"])

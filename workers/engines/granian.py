@@ -1,4 +1,5 @@
-"""The engine granian in a child: its workers on our listening sockets, without its own server.
+"""The engine granian in a child: its workers on our listening sockets, without its own server, for
+HTTP/2 and `rsgi`.
 
 Built on granian's internals of 2.8 (granian/server/mp.py shows their use): nothing of it runs in
 the master, where a thread would not survive the fork.
@@ -31,6 +32,7 @@ from supervisor.child.child import Child
 from supervisor.errors import NameProblem
 from supervisor.system.descriptors import is_readable
 from supervisor.system.listeners import Listener
+from supervisor.workers.engines.sockets import Sockets
 from supervisor.workers.web.application import ApplicationOptions
 
 # Untyped, or typed for an older version.
@@ -195,6 +197,56 @@ class Granian:
             *_tls(options),
             (None, None),
         )
+
+
+class Asynchronous:
+    """Serves an ASGI or RSGI application; the engine's threads hand each request to the loop."""
+
+    def __init__(
+        self,
+        child: Child,
+        options: ApplicationOptions,
+        kind: str,
+        call: Callable[..., Any],
+        loop: asyncio.AbstractEventLoop,
+        sockets: Sockets,
+        *,
+        websockets: bool,
+    ) -> None:
+        self._loop = loop
+        self._sockets = sockets
+        self._engine = Granian(
+            child,
+            options,
+            kind,
+            watched(call),
+            websockets=websockets,
+            loop=self._loop,
+        )
+
+    async def start(self) -> None:
+        """Begin to accept."""
+        self._engine.start()
+
+    async def drain(self) -> None:
+        """Accept nothing new, finish what is in hand; return when it is done."""
+        await self._sockets.close()
+        self._engine.stop()
+        await self._readable(self._engine.fileno())
+        while self._engine.takes_what_waits():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._readable(self._engine.begun), ACCEPTED_WITHIN)
+            self._engine.stop()
+            await self._readable(self._engine.fileno())
+        await self._sockets.ended()
+
+    async def _readable(self, descriptor: int) -> None:
+        ready = asyncio.Event()
+        self._loop.add_reader(descriptor, ready.set)
+        try:
+            await ready.wait()
+        finally:
+            self._loop.remove_reader(descriptor)
 
 
 def _closed_loop() -> asyncio.AbstractEventLoop:

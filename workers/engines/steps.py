@@ -7,19 +7,6 @@ from typing import Any
 
 from supervisor.child.child import Child
 from supervisor.child.requests import Step
-from supervisor.workers.web.middleware import Application, Message, Receive, Send
-
-
-def asgi(application: Application, child: Child) -> Application:
-    """The application, each step of its WebSockets with a deadline."""
-    if child.step() is None:
-        return application
-
-    def step(scope: Message, receive: Receive, send: Send) -> Awaitable[None]:
-        running = application(scope, receive, send)
-        return running if scope["type"] == "http" else stepped(running, child)
-
-    return step
 
 
 def stepped(running: Awaitable[None], child: Child) -> Awaitable[None]:

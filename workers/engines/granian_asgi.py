@@ -1,17 +1,87 @@
-"""What stands between an engine and an ASGI application: statistics, access log, limits."""
+"""An ASGI application on the engine granian: statistics, access log and limits stand around it."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from typing import TYPE_CHECKING, Any
 
 from supervisor.child.child import Child
-from supervisor.workers.web import access_log
+from supervisor.workers.engines.granian import Asynchronous
+from supervisor.workers.engines.sockets import AsgiSocket, Sockets
+from supervisor.workers.engines.steps import stepped
+from supervisor.workers.web import access_log, proxies
+
+if TYPE_CHECKING:
+    from supervisor.workers.asgi import AsgiOptions
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Message, Receive, Send], Awaitable[None]]
+
+
+def engine(
+    child: Child,
+    options: AsgiOptions,
+    application: Any,
+    state: dict[str, Any],
+    loop: asyncio.AbstractEventLoop,
+) -> Asynchronous:
+    """Granian with this application."""
+    log = access_log.log(options, child)
+    application = timed(application, child)
+    application = proxies.asgi(application, options.trusted_proxies)
+    if options.body_limit:
+        application = limited(application, options.body_limit)
+    application = counted(application, child)
+    if log is not None:
+        application = logged(application, log)
+    sockets = Sockets()
+    call = asgi_call(application, child, options.root_path, state, sockets)
+    return Asynchronous(child, options, "asgi", call, loop, sockets, websockets=options.websockets)
+
+
+def asgi_call(
+    application: Application,
+    child: Child,
+    root_path: str,
+    state: dict[str, Any],
+    sockets: Sockets,
+) -> Callable[[Any, Any], Coroutine[Any, Any, None]]:
+    """What the engine granian calls with a scope and its own protocol object."""
+
+    async def call(scope: Any, protocol: Any) -> None:
+        scope["root_path"], scope["state"] = root_path, state.copy()
+        if scope["type"] == "websocket":
+            socket = AsgiSocket(protocol)
+            with sockets.open(socket.close):
+                await application(scope, socket.receive, socket.send)
+            return
+
+        def send(message: Any) -> Any:
+            # A connection that was taken from the queue at the last moment is not told to close.
+            is_start = message["type"] == "http.response.start"
+            if is_start and child.stopping and scope["http_version"] != "2":
+                closing = (b"connection", b"close")
+                message = {**message, "headers": [*message.get("headers", ()), closing]}
+            return protocol.send(message)
+
+        await application(scope, protocol.receive, send)
+
+    return call
+
+
+def timed(application: Application, child: Child) -> Application:
+    """The application, each step of its WebSockets with a deadline."""
+    if child.step() is None:
+        return application
+
+    def step(scope: Message, receive: Receive, send: Send) -> Awaitable[None]:
+        running = application(scope, receive, send)
+        return running if scope["type"] == "http" else stepped(running, child)
+
+    return step
 
 
 def counted(application: Application, child: Child) -> Application:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any, Final
 
-from supervisor.workers.web.middleware import Message
+Message = MutableMapping[str, Any]
 
 _SERVICE_RESTART: Final = 1012  # RFC 6455, 7.4; registered with IANA
 

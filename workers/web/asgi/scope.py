@@ -1,0 +1,81 @@
+"""The scope of a request: what its head says, and what trusted proxies say of its origin."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
+
+from supervisor.workers.web.forwarded import Origin, joined, origin
+from supervisor.workers.web.http1 import Request
+
+if TYPE_CHECKING:
+    from supervisor.workers.web.asgi.service import Service
+
+_WEBSOCKET_EXTENSIONS: Final[dict[str, dict[str, Any]]] = {"websocket.http.response": {}}
+
+
+def scope_of(service: Service, base: dict[str, Any], request: Request) -> dict[str, Any]:
+    """The scope of a request on a connection whose own facts are `base`."""
+    scope = base.copy()
+    scope["method"] = request.method
+    scope["headers"] = request.fields
+    scope["http_version"] = "1.1" if request.is_http11 else "1.0"
+    raw, _, query = request.target.partition(b"?")
+    scope["query_string"] = query
+    scope["raw_path"] = raw
+    if b"%" in raw or not raw.isascii():
+        scope["path"] = unquote(raw.decode("utf-8", "replace"))
+    else:
+        scope["path"] = raw.decode("ascii")
+    scope["state"] = service.state.copy()
+    if service.has_origins:
+        _apply_origin(service, scope, request)
+    return scope
+
+
+def websocket_scope(service: Service, base: dict[str, Any], request: Request) -> dict[str, Any]:
+    """The scope of a WebSocket."""
+    scope = scope_of(service, base, request)
+    del scope["method"]
+    scope["type"] = "websocket"
+    scope["scheme"] = "wss" if scope["scheme"] == "https" else "ws"
+    scope["extensions"] = _WEBSOCKET_EXTENSIONS
+    wished = request.named.get(b"sec-websocket-protocol", b"").decode("latin-1").split(",")
+    scope["subprotocols"] = [name for one in wished if (name := one.strip())]
+    return scope
+
+
+def identity_of(service: Service, peer: str, request: Request) -> bytes:
+    """The request id: a trusted proxy's, else a new one; it becomes a header of the request."""
+    given = request.named.get(service.request_id, b"")
+    if not (given and service.trust.trusts(peer)):
+        given = secrets.token_hex(16).encode()
+        others = [field for field in request.fields if field[0] != service.request_id]
+        request.fields = [*others, (service.request_id, given)]
+    return given
+
+
+def _apply_origin(service: Service, scope: dict[str, Any], request: Request) -> None:
+    prefix = service.options.root_path
+    peer = scope["client"]
+    if service.trust:
+        host, port = peer or ("", 0)
+        came = origin(host, port, scope["scheme"], joined(request.fields), service.trust)
+        scope["client"] = (came.client, came.port) if came.client else peer
+        scope["scheme"] = came.scheme
+        prefix = came.prefix + prefix
+        _apply_host(scope, came)
+    if prefix:
+        scope["root_path"] = prefix
+        scope["path"] = prefix + scope["path"]
+        scope["raw_path"] = prefix.encode() + scope["raw_path"]
+
+
+def _apply_host(scope: dict[str, Any], came: Origin) -> None:
+    """The host of the URL, as the client wrote it."""
+    if came.host:
+        has_port = ":" in came.host.rpartition("]")[2]
+        port = f":{came.host_port}" if came.host_port and not has_port else ""
+        others = [field for field in scope["headers"] if field[0] != b"host"]
+        scope["headers"] = [(b"host", f"{came.host}{port}".encode()), *others]

@@ -1,0 +1,90 @@
+"""The end of a child's connections, in order: streams have their time, all else ends by itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from contextlib import suppress
+from time import monotonic
+from typing import Final
+
+from supervisor.workers.web.asgi.arrivals import Arrivals
+from supervisor.workers.web.asgi.served import Served
+from supervisor.workers.web.asgi.service import Service
+
+_PATIENCE: Final = 1.0  # s between http.disconnect and the end of what goes on nevertheless
+_UNHURRIED: Final = 2.0  # s before stop_timeout, where others serve already
+_IDLE: Final = 1.0  # s for a next request on a kept connection, where others serve already
+
+
+async def drain(service: Service, arrivals: Arrivals) -> None:
+    """Accept nothing new and finish what is in hand. Returns in time for the lifespan's shutdown,
+    which has at most a second, or a fifth of stop_timeout.
+    """
+    timeout = service.child.place.stop_timeout
+    ends_at = monotonic() + timeout - min(1.0, timeout / 5)
+    service.stopping = service.is_last = True
+    is_hurried = not service.child.others_serve
+    arrivals.stop()
+    arrivals.take_what_waits()
+    await arrivals.opened()
+    await _let_go_of_idle(service, 0.0 if is_hurried else _IDLE)
+    _restart_sockets(service)
+    streams = min(service.options.stream_timeout, timeout / 2)
+    streams = streams if is_hurried else max(streams, timeout - _UNHURRIED)
+    await _until_ended(service, min(monotonic() + streams, ends_at))
+    for one in list(service.in_hand):
+        one.disconnect()
+    for connection in list(service.connections):
+        connection.give_up()
+    await _until_ended(service, min(monotonic() + _PATIENCE, ends_at))
+    _cancel(one for one in service.in_hand if one.has_begun)
+    await _until_ended(service, ends_at)
+    await _cancel_all(service)
+
+
+async def _let_go_of_idle(service: Service, patience: float) -> None:
+    """A request that is on its way to a kept connection is answered, with `Connection: close`."""
+    if patience and service.idle:
+        await _until(service, monotonic() + patience, lambda: not service.idle)
+    for connection in [*service.idle, *service.heads]:
+        connection.close_idle()
+
+
+def _restart_sockets(service: Service) -> None:
+    """Their clients come back to the next server, all at once or spread over close_spread."""
+    sockets, spread = list(service.sockets), service.options.close_spread
+    for place, one in enumerate(sockets):
+        service.loop.call_later(spread * place / len(sockets), one.restart)
+
+
+async def _until_ended(service: Service, instant: float) -> None:
+    await _until(service, instant, lambda: not (service.in_hand or service.held))
+
+
+async def _until(service: Service, instant: float, is_so: object) -> None:
+    assert callable(is_so)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(max(0.0, instant - monotonic())):
+            while not is_so():
+                service.has_ended.clear()
+                await service.has_ended.wait()
+
+
+def _cancel(those: Iterable[Served]) -> None:
+    for one in list(those):
+        one.cancel(503)
+
+
+async def _cancel_all(service: Service) -> None:
+    """What does not end by itself: requests in hand, and connections whose clients are slow."""
+    left = list(service.in_hand)
+    for one in left:
+        facts = {**one.facts, "reason": "stop-timeout"}
+        service.child.log.warning("request cancelled", extra=facts)
+    _cancel(left)
+    for connection in list(service.connections):
+        connection.transport.abort()
+    for socket in list(service.sockets):
+        socket.cut()
+    await asyncio.sleep(0)
