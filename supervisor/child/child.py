@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from supervisor.child.arrivals import Arrivals
 from supervisor.child.order import Order
+from supervisor.child.place import Place
 from supervisor.child.renewal import Limits, Renewal
 from supervisor.child.requests import Burst, Request, Requests, Step
 from supervisor.errors import Stop
@@ -50,27 +51,6 @@ class Counts(NamedTuple):
 
     active: int
     ended: int
-
-
-class Place(NamedTuple):
-    """Everything that the master decides about a child before the fork. Times in seconds."""
-
-    server: str
-    section: str
-    slot: int
-    rank: int
-    generation: int
-    master: int  # pid
-    listeners: tuple[Listener, ...]
-    stop_timeout: float
-    request_timeout: float
-    tempdir: Path
-    ready: int  # descriptor of the pipe that tells the master the news of this child
-    limits: Limits  # of this child's requests and memory, for the renewal of its generation
-    is_watched: bool  # a Watch tells the master when this child is ready
-    black_box: int  # descriptor
-    drop_foreign: Callable[[], None]  # closes what belongs to the master or to other children
-    group_is_ours: bool
 
 
 class Child:

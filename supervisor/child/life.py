@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from supervisor.child import news
-from supervisor.child.child import Child, Place
+from supervisor.child.child import Child
 from supervisor.child.news import News
+from supervisor.child.place import Place
 from supervisor.errors import Exit, Stop
 from supervisor.log.entries import log
 from supervisor.scoreboard.layout import State

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from supervisor.config.schema import Options, Section
 
 if TYPE_CHECKING:
-    from supervisor.child.child import Child, Place
+    from supervisor.child.child import Child
+    from supervisor.child.place import Place
     from supervisor.child.shared import Declarations
 
 

@@ -12,8 +12,8 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Final, NoReturn
 
-from supervisor.child.child import Place
 from supervisor.child.life import Life
+from supervisor.child.place import Place
 from supervisor.child.renewal import Limits
 from supervisor.child.shared import Server
 from supervisor.errors import ScoreboardError

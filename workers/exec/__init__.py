@@ -9,7 +9,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta, field
 
-from supervisor.child.child import Child, Place
+from supervisor.child.child import Child
+from supervisor.child.place import Place
 from supervisor.child.worker import Watch, Worker
 from supervisor.config.schema import Options
 from supervisor.errors import NameProblem

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from supervisor.child.child import Place
+from supervisor.child.place import Place
 from supervisor.child.worker import Watch
 from supervisor.config.address import SUN_PATH
 from supervisor.errors import StartError
