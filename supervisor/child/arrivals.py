@@ -10,7 +10,7 @@ from typing import Final
 from supervisor.child.order import Order
 from supervisor.system import descriptors
 from supervisor.system.listeners import Listener, Peer
-from supervisor.system.signals import SignalRecorder
+from supervisor.system.recorder import SignalRecorder
 
 # Connections taken in a row from one listener before the others are looked at.
 _IN_A_ROW: Final = 64

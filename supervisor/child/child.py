@@ -25,8 +25,8 @@ from supervisor.scoreboard.writer import Scoreboard
 from supervisor.system import process
 from supervisor.system.files import remove_file
 from supervisor.system.listeners import Listener, Peer
+from supervisor.system.recorder import SignalRecorder
 from supervisor.system.resources import Resources
-from supervisor.system.signals import SignalRecorder
 from supervisor.system.tempdirs import make_journal_of, make_tempdir
 
 if TYPE_CHECKING:

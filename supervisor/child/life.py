@@ -20,7 +20,8 @@ from supervisor.scoreboard.layout import State
 from supervisor.scoreboard.writer import Scoreboard
 from supervisor.system import process, signals
 from supervisor.system.orphan import Orphanage
-from supervisor.system.signals import Action, SignalRecorder
+from supervisor.system.recorder import SignalRecorder
+from supervisor.system.signals import Action
 
 if TYPE_CHECKING:
     from supervisor.child.module import Module

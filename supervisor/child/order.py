@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 
 from supervisor.system.descriptors import wait_for_any
-from supervisor.system.signals import SignalRecorder
+from supervisor.system.recorder import SignalRecorder
 
 
 class Order:

@@ -20,7 +20,7 @@ from supervisor.config.schema import Config
 from supervisor.errors import Stop, SupervisorError
 from supervisor.system import process
 from supervisor.system.interrupt import stop_raised_by
-from supervisor.system.process import PidFd
+from supervisor.system.pidfd import PidFd
 from supervisor.views import rates, statistics, table
 from supervisor.views.records import LiveStatistics
 from supervisor.views.running import Reader

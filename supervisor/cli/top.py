@@ -18,7 +18,7 @@ from typing import Final
 from supervisor.cli.screen import Screen
 from supervisor.errors import MissingExtra, NotRunning, ScoreboardError
 from supervisor.system import process
-from supervisor.system.signals import SignalRecorder
+from supervisor.system.recorder import SignalRecorder
 from supervisor.views import statistics
 from supervisor.views.running import Reader
 

@@ -34,9 +34,9 @@ from supervisor.system.listeners import Listener, open_listener
 from supervisor.system.lookup import runtime_directories
 from supervisor.system.notify import Notifier, take_inherited
 from supervisor.system.privileges import Identity
+from supervisor.system.recorder import SignalRecorder
 from supervisor.system.resources import Resources
 from supervisor.system.runtime import RuntimeDirectory
-from supervisor.system.signals import SignalRecorder
 from supervisor.system.terminal import ProcessGroup
 
 MARGIN: Final = 5.0  # s that a start may take beside user code

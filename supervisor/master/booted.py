@@ -17,9 +17,9 @@ from supervisor.scoreboard.records import Description, Section
 from supervisor.system.clock import Instant
 from supervisor.system.listeners import Listener
 from supervisor.system.notify import Notifier
+from supervisor.system.recorder import SignalRecorder
 from supervisor.system.resources import Resources
 from supervisor.system.runtime import RuntimeDirectory
-from supervisor.system.signals import SignalRecorder
 from supervisor.system.terminal import ProcessGroup
 
 _JITTER: Final = 0.1  # of the age at which a generation is renewed

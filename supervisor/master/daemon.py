@@ -10,8 +10,9 @@ from typing import NoReturn
 
 from supervisor.errors import Exit
 from supervisor.log import entries
+from supervisor.system.pidfd import PidFd
 from supervisor.system import notify, process, signals
-from supervisor.system.signals import SignalRecorder
+from supervisor.system.recorder import SignalRecorder
 
 _READY = b"."
 
@@ -81,7 +82,7 @@ def launch(serve: Callable[[Launcher], NoReturn], log_file: str) -> NoReturn:
 
 def _await(pid: int, reader: int, recorder: SignalRecorder) -> NoReturn:
     watched = [reader]
-    with process.PidFd(pid) as master:
+    with PidFd(pid) as master:
         while True:
             recorder.wait(None, *watched)
             said = _read(reader)

@@ -17,7 +17,7 @@ from supervisor.child.registry import LoadedModule
 from supervisor.child.shared import Server
 from supervisor.errors import StartError, Stop, SystemFailure
 from supervisor.log.entries import log
-from supervisor.system.signals import SignalRecorder
+from supervisor.system.recorder import SignalRecorder
 
 _LAST: Final = 1.0  # s that a destroy has after the common deadline
 

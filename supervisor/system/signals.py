@@ -1,9 +1,4 @@
-"""Which signal means what, how it is recorded, and how a process waits for one without losing it.
-
-A handler adds the number to the pending set and returns. The byte that `set_wakeup_fd` writes only
-ends the wait; the set says what came. Two roads were rejected: `signal.pause()` loses a signal that
-comes just before it, and signalfd needs signals blocked, which a forked worker would inherit.
-"""
+"""Which signal means what to master and children, in one table; masks, dispositions and timers."""
 
 from __future__ import annotations
 
@@ -15,10 +10,7 @@ import os
 import select
 import signal
 from collections.abc import Callable, Iterable, Iterator
-from types import FrameType
-from typing import Any, Final, NamedTuple
-
-from supervisor.errors import Stop, SystemFailure
+from typing import Final, NamedTuple
 
 
 class Action(enum.Enum):
@@ -51,8 +43,6 @@ class Description(NamedTuple):
     master: str
     child: str
 
-
-_PATIENCE: Final = 0.5  # s that user code may take to end after Stop was raised in it
 
 _A = Action
 
@@ -99,16 +89,16 @@ _WITHOUT_HANDLER: Final = (
 
 
 # Who started us may have left them ignored (nohup, a shell's `&`).
-_FATAL: Final = (_S.SIGQUIT, _S.SIGABRT, _S.SIGSEGV, _S.SIGBUS, _S.SIGFPE, _S.SIGILL)
+FATAL: Final = (_S.SIGQUIT, _S.SIGABRT, _S.SIGSEGV, _S.SIGBUS, _S.SIGFPE, _S.SIGILL)
 
 
 TERMINATIONS: Final = tuple(row.signum for row in TABLE if row.master is Action.STOP)
 
 
-_ACTIONS: Final = {row.signum: row.master for row in TABLE}
+MASTERS_ACTIONS: Final = {row.signum: row.master for row in TABLE}
 
 
-_TERMINATIONS: Final = frozenset(TERMINATIONS)
+TERMINATION_SET: Final = frozenset(TERMINATIONS)
 
 
 # One termination is as urgent as another: the first that came decides how the server ends.
@@ -133,208 +123,6 @@ def described() -> list[Description]:
 Direct = dict[Action, Callable[[signal.Signals], None]]
 
 
-class SignalRecorder:
-    """The pending set of this process, and the descriptor that becomes readable when it grows.
-
-    Made in the master; each child goes on with the one that it inherits. Main thread only.
-    """
-
-    def __init__(self) -> None:
-        self._pending: dict[signal.Signals, None] = {}  # in the order of their coming
-        self._raises: frozenset[signal.Signals] = frozenset()
-        self._raised: signal.Signals | None = None  # Stop was raised by it, inside user code
-        self._direct: Direct = {}
-        self._is_job = False  # of a shell at a terminal
-        # Called inside the handler, for user code that does not end; it should not come back.
-        self.on_deaf: Callable[[signal.Signals, FrameType | None], object] | None = None
-        self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-
-    def fileno(self) -> int:
-        """The descriptor to wait on; `clear` it before `take`."""
-        return self._reader
-
-    def install(self, direct: Direct | None = None) -> None:
-        """Obey TABLE as the master does. What `direct` has for an action is called in the
-        handler.
-        """
-        self._direct = direct or {}
-        signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
-        self._is_job = has_terminal()
-        for row in TABLE:
-            if row.master is not Action.JOB:
-                self._dispose(row.signum, row.master)
-            elif not self._is_job:
-                ignore(row.signum)
-        for number in filter(is_ignored, _FATAL):
-            restore_default(number)
-
-    def become_child(self, direct: Direct) -> None:
-        """Obey TABLE as a child does, with an own descriptor and nothing pending; signals are
-        blocked.
-        """
-        signal.set_wakeup_fd(-1)
-        os.close(self._reader)
-        os.close(self._writer)
-        self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._pending.clear()
-        self._direct, self.on_deaf = direct, None
-        signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
-        for row in TABLE:
-            # What is recorded by both keeps its handler: each change costs a page of private
-            # memory. With a terminal, what stops a job is as the process group has it.
-            if row.child is not row.master and not (row.master is Action.JOB and self._is_job):
-                self._dispose(row.signum, row.child)
-
-    def _dispose(self, signum: signal.Signals, action: Action) -> None:
-        signal.signal(signum, self._disposition(action))
-
-    def _disposition(self, action: Action) -> Any:
-        if action is Action.IGNORE:
-            return signal.SIG_IGN
-        if action in (Action.DEFAULT, Action.DUMP):
-            return signal.SIG_DFL
-        return self._record
-
-    def watch(self, *signums: signal.Signals) -> None:
-        """Record `signums` and nothing else: for a program at a terminal."""
-        signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
-        for number in signums:
-            signal.signal(number, self._record)
-
-    def _record(self, signum: int, frame: FrameType | None) -> None:
-        number = signal.Signals(signum)
-        if number is not signal.SIGALRM:
-            self._pending[number] = None
-        action = _ACTIONS.get(number)
-        if action in self._direct:
-            self._direct[action](number)
-        if number in self._raises:
-            self._raise(number, frame)
-
-    def _raise(self, number: signal.Signals, frame: FrameType | None) -> None:
-        """Raise Stop in the user code that runs. Once: code that swallowed it is left where it is,
-        half a second later.
-        """
-        if self._raised is None:
-            self._raised = number
-            if self.on_deaf is not None:
-                signal.setitimer(signal.ITIMER_REAL, _PATIENCE)
-            raise Stop(number)
-        if number is signal.SIGALRM and self.on_deaf is not None:
-            self._raises, raised, self._raised = frozenset(), self._raised, None
-            faulthandler.cancel_dump_traceback_later()
-            self.on_deaf(raised, frame)
-
-    def take(self) -> list[signal.Signals]:
-        """Return and forget what is pending, most urgent first."""
-        # A handler between the two stores adds to a set that is still read below, or to the new
-        # one.
-        taken, self._pending = self._pending, {}
-        return in_order(taken)
-
-    def record(self, signum: signal.Signals) -> None:
-        """Count a signal that was consumed by other means (sigtimedwait) as pending."""
-        self._pending[signum] = None
-
-    def termination(self) -> signal.Signals | None:
-        """The pending signal that ends the server, left pending; None if there is none."""
-        return next((number for number in self._pending if number in _TERMINATIONS), None)
-
-    def clear(self) -> None:
-        """Empty the descriptor; the pending set stays."""
-        with contextlib.suppress(BlockingIOError):
-            while os.read(self._reader, 4096):
-                pass
-
-    def wait(self, timeout: float | None, *descriptors: int) -> bool:
-        """Wait until a signal is pending or one of `descriptors` is readable; False at the timeout
-        (s).
-        """
-        poll = select.poll()
-        for descriptor in (self.fileno(), *descriptors):
-            poll.register(descriptor, select.POLLIN)
-        ready = poll.poll(_milliseconds(timeout))
-        self.clear()
-        return bool(ready)
-
-    @contextlib.contextmanager
-    def stop_raised(self) -> Iterator[None]:
-        """Inside, a termination signal raises Stop, also one that is pending already, or that the
-        code inside has swallowed.
-        """
-        with self._raising(self._raises | _TERMINATIONS | {signal.SIGALRM}):
-            self._obey()
-            yield
-            self._obey()
-
-    def _obey(self) -> None:
-        number = self.termination()
-        if number is not None:
-            raise Stop(number)
-
-    @contextlib.contextmanager
-    def deadline(self, seconds: float) -> Iterator[None]:
-        """Inside, Stop(SIGALRM) is raised after `seconds`, also where the code inside swallowed it.
-
-        What cannot be interrupted (C code) makes the process dump all tracebacks to stderr and
-        die a second later.
-        Not across a fork: it keeps a watchdog thread. Raises SystemFailure where there is none.
-        """
-        mask = block_all()  # the new thread must not take a signal that is to interrupt this one
-        try:
-            faulthandler.dump_traceback_later(max(seconds, 0.0) + _PATIENCE * 2, file=2, exit=True)
-        except RuntimeError:
-            limited = "memory or processes are limited (ulimit -v, -u)"
-            raise SystemFailure(f"no thread for the watchdog: {limited}") from None
-        finally:
-            set_mask(mask)
-        try:
-            with self._raising(self._raises | {signal.SIGALRM}):
-                signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-3))
-                yield
-                if self._raised is signal.SIGALRM:
-                    raise Stop(signal.SIGALRM)
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            faulthandler.cancel_dump_traceback_later()
-
-    @contextlib.contextmanager
-    def _raising(self, numbers: frozenset[signal.Signals]) -> Iterator[None]:
-        before, self._raises = self._raises, numbers
-        try:
-            yield
-        finally:
-            self._raises = before
-            if not before:
-                self._raised = None
-
-    def keep_ears(self) -> list[str]:
-        """Put back what user code has changed of handlers, mask and wakeup descriptor; return what
-        that was. Main thread, outside `direct`.
-        """
-        changed = []
-        if signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False) != self._writer:
-            changed.append("wakeup descriptor")
-        for row in TABLE:
-            is_same = signal.getsignal(row.signum) == self._disposition(row.master)
-            if row.master is not Action.JOB and not is_same:
-                changed.append(f"handler of {row.signum.name}")
-                self._dispose(row.signum, row.master)
-        blocked = {row.signum for row in TABLE} & signal.pthread_sigmask(signal.SIG_BLOCK, ())
-        if blocked:
-            changed += [f"{number.name} blocked" for number in sorted(blocked)]
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
-        return changed
-
-    def close(self) -> None:
-        """Give the wakeup descriptor back. Handlers stay, so that a late signal is recorded, not
-        fatal.
-        """
-        signal.set_wakeup_fd(-1)
-        os.close(self._reader)
-        os.close(self._writer)
-
-
 def block_all() -> set[signal.Signals | int]:
     """Block every signal and return the mask that was."""
     return set(signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals()))
@@ -347,10 +135,10 @@ def set_mask(mask: set[signal.Signals | int]) -> None:
 
 def termination_waits() -> bool:
     """True when a blocked termination signal is waiting."""
-    return not _TERMINATIONS.isdisjoint(signal.sigpending())
+    return not TERMINATION_SET.isdisjoint(signal.sigpending())
 
 
-def _milliseconds(seconds: float | None) -> int | None:
+def milliseconds(seconds: float | None) -> int | None:
     """A timeout for poll(2): rounded up, or the wait would be begun again, and at most what an
     int holds.
     """
@@ -445,4 +233,4 @@ def pid_is_gone(pidfd: int, timeout: float | None) -> bool:
     """Wait until the process behind a pidfd has ended; False at the timeout (pidfd_open(2))."""
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(_milliseconds(timeout)))
+    return bool(poll.poll(milliseconds(timeout)))

@@ -10,7 +10,7 @@ from supervisor.scoreboard import reader
 from supervisor.scoreboard.reader import Snapshot
 from supervisor.system import record_lock
 from supervisor.system.lookup import Found, find_running
-from supervisor.system.process import PidFd
+from supervisor.system.pidfd import PidFd
 from supervisor.views import statistics
 from supervisor.views.records import Status
 

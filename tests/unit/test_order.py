@@ -9,7 +9,7 @@ import pytest
 from supervisor.child.order import Order
 from supervisor.system import signals
 from supervisor.system.descriptors import is_readable
-from supervisor.system.signals import SignalRecorder
+from supervisor.system.recorder import SignalRecorder
 from tests.support.harness import DEADLINE
 
 

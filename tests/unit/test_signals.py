@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from supervisor.errors import Stop
 from supervisor.system import signals
-from supervisor.system.signals import TABLE, Action, SignalRecorder
+from supervisor.system.recorder import SignalRecorder
+from supervisor.system.signals import TABLE, Action
 from tests.support.harness import DEADLINE
 
 # The tests install handlers, SIGALRM's too: the time limit must not rest on it.
@@ -261,7 +262,7 @@ def test_user_code_is_interrupted_at_its_deadline(master, seconds):
 NO_ROOM = """
 import resource, re
 from supervisor.errors import SystemFailure
-from supervisor.system.signals import SignalRecorder
+from supervisor.system.recorder import SignalRecorder
 pages = int(open("/proc/self/statm").read().split()[0])
 resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**20, -1))
 try:
