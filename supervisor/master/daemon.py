@@ -10,8 +10,8 @@ from typing import NoReturn
 
 from supervisor.errors import Exit
 from supervisor.log import entries
-from supervisor.system.pidfd import PidFd
 from supervisor.system import notify, process, signals
+from supervisor.system.pidfd import PidFd
 from supervisor.system.recorder import SignalRecorder
 
 _READY = b"."

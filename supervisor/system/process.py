@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, NoReturn, TypeVar
 
-from supervisor.errors import NoPermission, SystemFailure
+from supervisor.errors import SystemFailure
 from supervisor.log import entries
 from supervisor.system import signals
 
