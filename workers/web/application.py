@@ -36,7 +36,7 @@ class ApplicationOptions(Options, frozen=True):
     ] = ""
     http: Annotated[
         Literal["auto", "1", "2"],
-        Meta(description="version; auto = all that the engine speaks"),
+        Meta(description="version; 2 is spoken by granian; auto = 1, and by rsgi both"),
     ] = "auto"
     tls: TlsTable = None
     keep_alive: Annotated[
@@ -99,9 +99,7 @@ class ApplicationOptions(Options, frozen=True):
     ] = 1_048_576
     static: Annotated[
         Mapping[str, str],
-        Meta(
-            description='directory by path prefix: { "/static" = "public" }; needs engine granian'
-        ),
+        Meta(description='directory by path prefix: { "/static" = "public" }'),
     ] = {}
 
 
