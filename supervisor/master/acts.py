@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable
 from functools import singledispatchmethod
+from typing import Literal
 
 from supervisor.log.entries import log
 from supervisor.master import shutdown, verdicts
@@ -165,6 +166,8 @@ class Acts:
         if self.generations:
             self.newest().set_state(ServerState.STARTING)
         self._booted.notifier.status(f"restarting: {cause.message or cause.reason}")
+        if cause.reason == "start-failure":
+            self._note_failure("failed restart", number - 1, cause.message or cause.reason)
 
     @perform.register
     def _(self, verdict: verdicts.Renew) -> None:
@@ -175,10 +178,7 @@ class Acts:
         number, wait, cause = verdict
         reason = cause.message or cause.reason
         log.error("renewal failed", generation=number, again_in=wait, reason=reason)
-        self._history.add_incident(
-            Incident(at=wall_clock() / 1e9, kind="failed renewal", generation=number, reason=reason)
-        )
-        self._show_history()
+        self._note_failure("failed renewal", number, reason)
 
     @perform.register
     def _(self, verdict: verdicts.Linger) -> None:
@@ -212,6 +212,13 @@ class Acts:
         counts = {number: len(life.members) for number, life in self._children.lives.items()}
         drains = [one.drain(counts.get(one.number, 0)) for one in older]
         shown.board.set_draining([drain for drain in drains if drain.children])
+
+    def _note_failure(
+        self, kind: Literal["failed restart", "failed renewal"], number: int, reason: str
+    ) -> None:
+        at = wall_clock() / 1e9
+        self._history.add_incident(Incident(at=at, kind=kind, generation=number, reason=reason))
+        self._show_history()
 
     def _show_history(self) -> None:
         for generation in self.generations.values():

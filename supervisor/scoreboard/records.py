@@ -125,13 +125,26 @@ class History(Struct):
     deaths: tuple[Deaths, ...] = ()
 
     def add_crash(self, report: Report) -> None:
-        """Remember a crash; the oldest beyond KEPT is forgotten."""
-        self.crashes = (report, *self.crashes)[:KEPT]
+        """Remember a crash; the oldest beyond KEPT is forgotten.
+
+        A start that fails again and again in the same way is remembered once: it must not drive out
+        the crash that it began with.
+        """
+        known = self.crashes
+        if known and not report.was_ready and _failure_of(known[0]) == _failure_of(report):
+            known = known[1:]
+        self.crashes = (report, *known)[:KEPT]
         self.count_death(report.worker, report.cause)
 
     def add_incident(self, incident: Incident) -> None:
-        """Remember what was no crash; the oldest beyond KEPT is forgotten."""
-        self.incidents = (incident, *self.incidents)[:KEPT]
+        """Remember what was no crash; the oldest beyond KEPT is forgotten. What fails again in the
+        same way is remembered once.
+        """
+        known = self.incidents
+        is_again = known and (known[0].kind, known[0].reason) == (incident.kind, incident.reason)
+        if is_again and incident.kind != "forced stop":
+            known = known[1:]
+        self.incidents = (incident, *known)[:KEPT]
 
     def count_death(self, worker: str, cause: str) -> None:
         """Count one more death, one that is no crash too."""
@@ -149,6 +162,10 @@ class History(Struct):
         while len(data := _encode(self, longest)) > HISTORY_SIZE:
             longest //= 2
         return data
+
+
+def _failure_of(report: Report) -> tuple[bool, str, str, str]:
+    return report.was_ready, report.worker, report.cause, report.traceback
 
 
 def _encode(history: History, longest: int) -> bytes:

@@ -64,11 +64,11 @@ def test_the_newest_come_first():
     for number in range(KEPT):
         history.add_crash(report(at=2.0 * number))
         history.add_incident(
-            Incident(at=2.0 * number + 1, kind="failed renewal", generation=3, reason="late")
+            Incident(at=2.0 * number + 1, kind="forced stop", generation=3, reason="late")
         )
     told = list(why(history))
     assert len(told) == KEPT
-    assert told[0] == "1970-01-01T00:00:19.000Z failed renewal reason=late generation=3"
+    assert told[0] == "1970-01-01T00:00:19.000Z forced stop reason=late generation=3"
     assert told[1].startswith("1970-01-01T00:00:18.000Z child died worker=echo slot=2 pid=99 ")
 
 

@@ -290,7 +290,7 @@ def test_the_newest_are_remembered(board):
     history = History()
     for number in range(KEPT + 5):
         history.add_crash(report(at=number, cause=f"exit {number % 2}"))
-        incident = Incident(at=number, kind="failed renewal", generation=1, reason="late")
+        incident = Incident(at=number, kind="forced stop", generation=1, reason="late")
         history.add_incident(incident)
     board.set_history(history)
     kept = board.snapshot().history
@@ -298,6 +298,21 @@ def test_the_newest_are_remembered(board):
     newest = list(range(KEPT + 4, 4, -1))
     assert [one.at for one in kept.crashes] == [one.at for one in kept.incidents] == newest
     assert [(one.cause, one.count) for one in kept.deaths] == [("exit 0", 8), ("exit 1", 7)]
+
+
+def test_what_fails_again_and_again_is_remembered_once():
+    """The first cause is not driven out by starts that fail after it."""
+    history = History()
+    history.add_crash(report(at=1, cause="SIGSEGV"))
+    for number in range(2, 3 * KEPT):
+        history.add_crash(report(at=number, cause="exit 1", was_ready=False))
+        failed = Incident(at=number, kind="failed restart", generation=number, reason="no mood")
+        history.add_incident(failed)
+    assert [(one.at, one.cause) for one in history.crashes] == [
+        (3 * KEPT - 1, "exit 1"),
+        (1, "SIGSEGV"),
+    ]
+    assert [one.generation for one in history.incidents] == [3 * KEPT - 1]
 
 
 def test_causes_of_deaths_are_bounded():
