@@ -309,3 +309,30 @@ def test_last():
     connection, _ = all_events(HEAD + b"\r\n")
     connection.last = True
     assert b"\r\nConnection: close\r\n" in connection.answer(200, [], length=0)
+
+
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+@pytest.mark.parametrize("version", [b"1.1", b"1.0"])
+@pytest.mark.parametrize("status", [200, 204, 304, 404])
+@pytest.mark.parametrize(
+    "fields", [[], [(b"content-length", b"5")], [(b"connection", b"close"), (b"date", b"now")]]
+)
+def test_a_whole_answer_is_the_one_made_in_steps(method, version, status, fields):
+    """`whole` gives the bytes of `answer`, `body` and `end`, and the same end of the connection."""
+    whole, steps = Connection(Limits()), Connection(Limits())
+    for connection in (whole, steps):
+        connection.receive(method + b" / HTTP/" + version + b"\r\nHost: x\r\n\r\n")
+    expected = steps.answer(status, fields, date=b"Date: then", length=5)
+    expected += steps.body(b"hello") + steps.end()
+    assert whole.whole(status, fields, b"hello", b"Date: then") == expected
+    assert (whole.keeps, whole.renew()) == (steps.keeps, steps.renew())
+
+
+@pytest.mark.parametrize("length", [b"4", b"6", b"x"])
+def test_a_whole_answer_that_is_not_allowed(length):
+    """It is forgotten, and another one may be made."""
+    connection = Connection(Limits())
+    connection.receive(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    with pytest.raises(InvalidAnswer):
+        connection.whole(200, [(b"content-length", length)], b"hello", b"")
+    assert connection.whole(200, [], b"hello", b"").endswith(b"hello")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,9 @@ class Call(Served):
 
     def _end(self, error: BaseException | None) -> None:
         connection, now = self._connection, monotonic_ns()
+        if error is None and connection is None:
+            self._count(now - self.begun, now, self._is_late or self.status >= 500)
+            return
         failed = self._is_late
         if error is not None and not (isinstance(error, ClientGone) and connection is None):
             failed = True
@@ -95,13 +99,16 @@ class Call(Served):
         if self._is_streaming:
             self._is_streaming = False
             self._service.stream(-1)
-        if self._news is not None:
+        if self._news is not None:  # `receive` gives http.disconnect after the answer
             self._news.set()
 
     # The application's side.
 
     async def receive(self) -> Message:
         """As ASGI has it."""
+        if self.is_whole and not (self._parts or self._has_ended):  # most often: no body
+            self._has_ended = True
+            return {"type": "http.request", "body": b"", "more_body": False}
         if not (self._parts or self.is_whole or self._connection is None):
             self._connection.ask_for_body()
         while not self._has_news():
@@ -195,49 +202,45 @@ class Call(Served):
         if self.has_begun:
             data = connection.machine.body(body) + connection.machine.end()
         else:
-            data = self._framed(connection, body, is_last=True)
+            start = self._take_start(connection)
+            self.status = start["status"]
+            date = self._service.date()
+            data = connection.machine.whole(self.status, self._fields(start), body, date)
+            self.has_begun = True
         self.size += len(body)
         self._detach()
         connection.finish(data)
 
-    def _framed(self, connection: Connection, body: bytes, *, is_last: bool = False) -> bytes:
+    def _take_start(self, connection: Connection) -> Message:
+        """The head that the application gave; where it cannot be sent it may give another."""
+        start, self._start = self._start, None
+        if start is None:
+            raise RuntimeError("http.response.body before http.response.start")
+        connection.prepare()
+        return start
+
+    def _fields(self, start: Message) -> Iterable[tuple[bytes, bytes]]:
+        fields: Iterable[tuple[bytes, bytes]] = start.get("headers", ())
+        return [*fields, (self._service.request_id, self.identity)] if self.identity else fields
+
+    def _framed(self, connection: Connection, body: bytes) -> bytes:
         """A part of the body, with the head before it if it is the first."""
         machine = connection.machine
         if self.has_begun:
             return machine.body(body)
+        start = self._take_start(connection)
         try:
-            data = self._head(connection, len(body) if is_last else None) + machine.body(body)
-            if is_last:
-                data += machine.end()
+            head = machine.answer(start["status"], self._fields(start), date=self._service.date())
+            data = head + machine.body(body)
         except InvalidAnswer:
-            self._start = None
             machine.withdraw()
             raise
-        self._begin_answer(connection, is_last)
+        self.status = start["status"]
+        self.has_begun = self._is_streaming = True
+        self._service.stream(+1)
+        self._answer_begins()
+        connection.limit_buffer()
         return data
-
-    def _head(self, connection: Connection, length: int | None) -> bytes:
-        start = self._start
-        if start is None:
-            raise RuntimeError("http.response.body before http.response.start")
-        connection.prepare()
-        fields = start.get("headers", ())
-        if self.identity:
-            fields = [*fields, (self._service.request_id, self.identity)]
-        return connection.machine.answer(
-            start["status"], fields, date=self._service.date(), length=length
-        )
-
-    def _begin_answer(self, connection: Connection, is_whole: bool) -> None:
-        assert self._start is not None
-        self.status = self._start["status"]
-        self._start = None
-        self.has_begun = True
-        if not is_whole:
-            self._is_streaming = True
-            self._service.stream(+1)
-            self._answer_begins()
-            connection.limit_buffer()
 
     async def _send_path(self, connection: Connection, path: str) -> None:
         with open(path, "rb") as file:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from supervisor.workers.web.asgi.service import Service
 
 _IN_ADVANCE: Final = 65_536  # bytes of further requests that are read while one is in hand
+_DONE: Final = Reading.DONE  # a member of an enumeration is found by a call
 _IN_HEAD: Final = (Reading.HEAD, Reading.METHOD)
 
 
@@ -116,8 +117,8 @@ class Connection(asyncio.Protocol):
 
     def _begin(self, request: Request) -> None:
         service = self._service
-        service.idle.remove(self)
-        service.heads.remove(self)
+        service.idle.since.pop(self, None)
+        service.heads.since.pop(self, None)
         self._is_in_head = False
         if request.upgrade == b"websocket" and service.options.websockets:
             websocket.serve(service, self, request)
@@ -202,7 +203,7 @@ class Connection(asyncio.Protocol):
         self._buffered = 0
         if not self.machine.keeps:
             self._end()
-        elif self.machine.state is Reading.DONE:
+        elif self.machine.state is _DONE:
             self._go_on()
         else:
             self._resume_reading()  # the rest of the body is read, and thrown away
@@ -222,7 +223,7 @@ class Connection(asyncio.Protocol):
     def _go_on(self) -> None:
         """The next request may follow, or be here already."""
         machine, service = self.machine, self._service
-        service.clients.remove(self)
+        service.clients.since.pop(self, None)
         if not machine.renew() or (self._has_ended and not machine.waiting):
             self._close()
         elif machine.waiting:
@@ -262,7 +263,7 @@ class Connection(asyncio.Protocol):
         """No request follows. Where bytes may come that nobody reads, wait for the client's end: a
         socket that is closed with such bytes in it is reset, and the answer with it.
         """
-        is_whole = self.machine.state is Reading.DONE and not self.machine.waiting
+        is_whole = self.machine.state is _DONE and not self.machine.waiting
         if is_whole or self._has_ended or self._service.options.tls is not None:
             self._close()
             return

@@ -114,8 +114,11 @@ class Served:
         requests.names.remove(self._place)
         if self.status:
             requests.responded(self.status)
-        self._answer_begins()
-        service.ended(self)
+        if service.deadlines is not None or service.slow is not None:
+            self._answer_begins()
+        service.in_hand.discard(self)
+        if service.stopping or service.log is not None:
+            service.ended(self)
 
     def _answer_begins(self) -> None:
         """From now on only what it does between two waits has a deadline."""

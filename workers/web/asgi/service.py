@@ -115,8 +115,7 @@ class Service:
         self.requests.responded(status)
 
     def ended(self, one: Served) -> None:
-        """It is no longer in hand."""
-        self.in_hand.discard(one)
+        """It is no longer in hand: for the log, and for who waits for the last one."""
         if self.stopping:
             self.has_ended.set()
         if self.log is not None:

@@ -24,22 +24,22 @@ class Waits:
         self.seconds = seconds
         self._loop = loop
         self._late = late
-        self._since: dict[Any, float] = {}
+        self.since: dict[Any, float] = {}  # monotonic s; a request takes its connection out itself
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
-        return len(self._since)
+        return len(self.since)
 
     def __contains__(self, one: object) -> bool:
-        return one in self._since
+        return one in self.since
 
     def __iter__(self) -> Iterator[Any]:
         """A copy, oldest first."""
-        return iter(list(self._since))
+        return iter(list(self.since))
 
     def add(self, one: Any) -> None:
         """It begins to wait, now; once more, if it was waiting."""
-        since = self._since
+        since = self.since
         if one in since:
             del since[one]
         since[one] = monotonic()
@@ -48,12 +48,12 @@ class Waits:
 
     def remove(self, one: Any) -> None:
         """It has what it waited for."""
-        self._since.pop(one, None)
+        self.since.pop(one, None)
 
     def _look(self) -> None:
         self._timer = None
         begun_by = monotonic() - self.seconds
-        for one, since in list(self._since.items()):
+        for one, since in list(self.since.items()):
             if since > begun_by:
                 delay = max(_SOON, since - begun_by)
                 self._timer = self._timer or self._loop.call_later(delay, self._look)

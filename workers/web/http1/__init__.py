@@ -32,9 +32,9 @@ The answer to `connection.request`, whose bytes the caller sends:
 
 `answer` chooses the framing: the application's Content-Length, or `length=` where the caller knows
 the whole body (then it becomes the Content-Length), else chunked, else (HTTP/1.0) until the close.
-`body` and `end` keep to it. For HEAD, 204 and 304 they return b"" and nothing is counted. Bytes
-that the caller sends by other means (sendfile) are announced with `count(n)`, which returns what to
-send before and after them, or None where they must not be sent.
+`body` and `end` keep to it. `whole` makes all three at once. For HEAD, 204 and 304 they return b""
+and nothing is counted. Bytes that the caller sends by other means (sendfile) are announced with
+`count(n)`, which returns what to send before and after them, or None where they must not be sent.
 InvalidAnswer is raised, before a byte is returned, for an answer that the protocol does not allow:
 an error of the application. Where the head was not sent yet, `withdraw()` forgets it, and another
 answer may be made.

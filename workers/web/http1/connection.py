@@ -96,6 +96,42 @@ class Connection(Incoming):
         self._framing = framing
         return text
 
+    def whole(
+        self, status: int, fields: Iterable[tuple[bytes, bytes]], body: bytes, date: bytes
+    ) -> bytes:
+        """A whole answer, as `answer`, `body` and `end` would make it in more steps; one that is
+        not allowed is forgotten. Raises InvalidAnswer.
+        """
+        request = self.request
+        if request is None or request.method == "HEAD" or status in WITHOUT_BODY or status < 200:
+            return self._in_steps(status, fields, body, date)
+        head = Head(status, None)
+        head.add(fields)
+        if self._framing is not NOTHING or (head.length not in (None, len(body))):
+            return self._in_steps(status, fields, body, date)
+        lines = head.lines
+        lines.append(b"Content-Length: %d" % len(body))
+        keeps = self._may_keep(COUNTED, head)
+        if not keeps:
+            lines.append(b"Connection: close")
+        elif not request.is_http11:
+            lines.append(b"Connection: keep-alive")
+        if date and not head.has_date:
+            lines.append(date)
+        text = head.text()
+        self._framing, self.keeps = OVER, keeps
+        return text + body
+
+    def _in_steps(
+        self, status: int, fields: Iterable[tuple[bytes, bytes]], body: bytes, date: bytes
+    ) -> bytes:
+        head = self.answer(status, fields, date=date, length=len(body))
+        try:
+            return head + self.body(body) + self.end()
+        except InvalidAnswer:
+            self.withdraw()
+            raise
+
     def _frame(self, head: Head, status: int, length: int | None) -> Framing:
         """Choose how the body ends, and say so in the head."""
         request = self.request
