@@ -235,8 +235,8 @@ class Child:
 
     @property
     def resources(self) -> Resources:
-        """What must not outlive this child: `add_path` before a file or directory is made, and it
-        is gone after every end, SIGKILL of this child or of the master included.
+        """Resources that must not outlive this child: `add_path` before a file or directory is
+        made, and it is gone after every end, SIGKILL of this child or of the master included.
         """
         if self._resources is None:
             self._resources = Resources()

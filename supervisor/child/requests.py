@@ -293,8 +293,8 @@ class Burst:
 
 
 class Step:
-    """What is done between two waits of a request that has no deadline itself, as a context: this
-    has one. For a child that serves from its main thread.
+    """A context for code between two waits of a request without a deadline of its own: the code has
+    one. For a child that serves from its main thread.
     """
 
     __slots__ = ("_requests", "begun")

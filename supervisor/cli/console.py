@@ -30,7 +30,7 @@ _ENDS: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGPWR)
 _SIGNALS: Final = tuple(sorted(one.name for one in signal.Signals))
 
 
-class Mistake(Exception):
+class CommandError(Exception):
     """A command was used wrongly; the text says how it is used."""
 
 
@@ -90,13 +90,13 @@ class Console:
                 self._command(words[0]).run(self, words[1:])
         except KeyboardInterrupt:
             print("\nInterrupted")
-        except (SupervisorError, Mistake, ValueError) as error:
+        except (SupervisorError, CommandError, ValueError) as error:
             print(f"error: {error}")
         return True
 
     def _command(self, name: str) -> Command:
         if name not in COMMANDS:
-            raise Mistake(f"{name}: no such command; try help")
+            raise CommandError(f"{name}: no such command; try help")
         return COMMANDS[name]
 
     def _complete(self, line: str) -> list[str]:
@@ -132,7 +132,7 @@ class Console:
         if words:
             sections = [one.name for one in self._config.workers]
             if words[0] not in sections:
-                raise Mistake(f"{words[0]}: no such section; there are: {', '.join(sections)}")
+                raise CommandError(f"{words[0]}: no such section; there are: {', '.join(sections)}")
             children = tuple(child for child in children if child.worker == words[0])
         self._print(table.child_rows(children))
 
@@ -141,7 +141,7 @@ class Console:
         _expect(words, 0, 1)
         interval = float(words[0]) if words else 1.0
         if not 0.1 <= interval <= 3600:
-            raise Mistake("watch: SECONDS from 0.1 to 3600")
+            raise CommandError("watch: SECONDS from 0.1 to 3600")
         print(self._paint(_WATCH_HEADS, "head"))
         before = self._look()
         with PidFd(before.pid) as master:
@@ -176,7 +176,7 @@ class Console:
         with PidFd(pid) as grip:
             # The pid may have been reused between the look and the grip: look again.
             if self._pid_of(slot) != pid:
-                raise Mistake(f"slot {slot} was replaced in this very moment; try again")
+                raise CommandError(f"slot {slot} was replaced in this very moment; try again")
             grip.send(number)
         print(f"{number.name} sent to slot {slot}, pid {pid}")
 
@@ -186,16 +186,16 @@ class Console:
             if child.slot == slot and child.pid:
                 # The scoreboard is its writers' word; the kernel knows whose child it is.
                 if master not in (child.pid, process.parent_of(child.pid)):
-                    raise Mistake(f"pid {child.pid} is no child of the server")
+                    raise CommandError(f"pid {child.pid} is no child of the server")
                 return child.pid
-        raise Mistake("no such child; its slot is what the command children shows")
+        raise CommandError("no such child; its slot is what the command children shows")
 
     def stop(self, words: list[str]) -> None:
         _expect(words, 0)
         master = self._config.master
         pid, is_gone = self._reader.stop(master.stop_timeout + master.destroy_timeout + 5.0)
         if not is_gone:
-            raise Mistake(f"pid {pid} still runs")
+            raise CommandError(f"pid {pid} still runs")
         print(f"{self._config.name} stopped, pid {pid}")
 
     def help(self, words: list[str]) -> None:
@@ -234,7 +234,7 @@ def _watch_line(before: LiveStatistics, now: LiveStatistics) -> str:
 
 def _expect(words: Sequence[str], least: int, most: int | None = None) -> None:
     if not least <= len(words) <= (least if most is None else most):
-        raise Mistake("wrong number of words; try help")
+        raise CommandError("wrong number of words; try help")
 
 
 def _signal_named(name: str) -> signal.Signals:
@@ -244,7 +244,7 @@ def _signal_named(name: str) -> signal.Signals:
     for known in signal.Signals:
         if known.name in (name.upper(), f"SIG{name.upper()}"):
             return known
-    raise Mistake(f"{name}: no such signal")
+    raise CommandError(f"{name}: no such signal")
 
 
 def _settings(config: Config) -> Iterator[tuple[str, Any]]:

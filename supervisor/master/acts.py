@@ -1,4 +1,4 @@
-"""What the master does: the acts that perform the verdicts of the table of the children."""
+"""The acts of the master: they perform the verdicts of the table of the children."""
 
 from __future__ import annotations
 

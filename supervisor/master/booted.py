@@ -52,7 +52,7 @@ class Booted(NamedTuple):
         return door == "refuse" or (door == "auto" and os.getpid() == 1)
 
     def policy(self) -> Policy:
-        """What the configuration says of generations; each draws the age at which it is renewed."""
+        """The configuration of generations; each draws the age at which it is renewed."""
         master, every = self.config.master, self.config.master.renew.every
 
         def age() -> float:

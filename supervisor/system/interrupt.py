@@ -39,8 +39,8 @@ def stop_raised_by(*signums: signal.Signals) -> Iterator[None]:
 
     reader, writer = os.pipe2(os.O_CLOEXEC)
     os.set_blocking(writer, False)
-    insisting = threading.Thread(target=_insist, args=(reader, seen), daemon=True)
-    insisting.start()
+    sender = threading.Thread(target=_send_again, args=(reader, seen), daemon=True)
+    sender.start()
     for number in signums:
         signal.signal(number, end)
     signal.signal(signal.SIGINT, interrupt)
@@ -51,11 +51,11 @@ def stop_raised_by(*signums: signal.Signals) -> Iterator[None]:
         signal.set_wakeup_fd(-1)
         seen.set()
         os.close(writer)
-        insisting.join()
+        sender.join()
         os.close(reader)
 
 
-def _insist(reader: int, seen: threading.Event) -> None:
+def _send_again(reader: int, seen: threading.Event) -> None:
     main = threading.main_thread().ident
     while came := os.read(reader, 4096):
         while not seen.wait(_AGAIN) and main is not None:

@@ -49,7 +49,7 @@ def asgi_call(
     state: dict[str, Any],
     sockets: Sockets,
 ) -> Callable[[Any, Any], Coroutine[Any, Any, None]]:
-    """What the engine granian calls with a scope and its own protocol object."""
+    """The function that the engine granian calls with a scope and its own protocol object."""
 
     async def call(scope: Any, protocol: Any) -> None:
         scope["root_path"], scope["state"] = root_path, state.copy()

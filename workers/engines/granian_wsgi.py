@@ -32,7 +32,7 @@ class Call(Protocol):
 
 
 class Response:
-    """What the application says through `start_response`, `write` and its result."""
+    """The answer that the application gives through `start_response`, `write` and its result."""
 
     code = 0
     size = 0
@@ -70,7 +70,7 @@ class Response:
                 close()
 
     def no_more(self) -> None:
-        """What the application will answer, which caught the reason, shall not be sent."""
+        """Send nothing of an application's answer that caught the exception of a refusal."""
         self._is_refused = True
 
     def refuse(self, status: str) -> None:

@@ -111,7 +111,7 @@ class Exec(Worker):
         return Program(arguments, environment, self.options.working_directory)
 
     def _told(self, child: Child) -> dict[str, str]:
-        """What the program learns of its sockets (sd_listen_fds(3))."""
+        """The variables that tell the program of its sockets (sd_listen_fds(3))."""
         count = len(child.listeners)
         if not count:
             return {}

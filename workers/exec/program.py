@@ -20,7 +20,7 @@ FIRST_PASSED: Final = 3  # sd_listen_fds(3)
 
 
 class Program(NamedTuple):
-    """What to run. `directory` is "" for where we are."""
+    """A program to run. `directory` is "" for where we are."""
 
     arguments: Sequence[str]
     environment: Mapping[str, str]

@@ -41,11 +41,11 @@ class ProgramWatch(Watch):
             self._descriptor = -1
 
     def kept(self) -> Sequence[int]:
-        """What the child keeps open until the exec."""
+        """The descriptors that the child keeps open until the exec."""
         return ()
 
     def environment(self) -> Mapping[str, str]:
-        """What the program has to know."""
+        """The variables that the program needs."""
         return {}
 
 

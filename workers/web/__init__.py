@@ -1,1 +1,1 @@
-"""What the types that speak HTTP share."""
+"""Shared by the types that speak HTTP."""

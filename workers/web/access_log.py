@@ -28,7 +28,7 @@ class Begun(NamedTuple):
 
 
 class Served(NamedTuple):
-    """What is logged of a request. `target` as the client sent it; `size` is the body's, in bytes;
+    """A request as it is logged. `target` as the client sent it; `size` is the body's, in bytes;
     `fields` has the header fields by their names in lower case.
     """
 
@@ -111,7 +111,7 @@ class Log:
 
 
 def of_asgi(scope: Mapping[str, Any], status: int, size: int) -> Served:
-    """What an ASGI scope tells of its request."""
+    """A request as its ASGI scope tells it."""
     query = scope["query_string"]
     target = scope.get("raw_path") or scope["path"].encode("utf-8", "surrogateescape")
     return Served(

@@ -1,4 +1,4 @@
-"""What the types `wsgi`, `asgi` and `rsgi` share: options, and how an application is loaded."""
+"""Shared by the types `wsgi`, `asgi` and `rsgi`: options, and how an application is loaded."""
 
 from __future__ import annotations
 

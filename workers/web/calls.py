@@ -28,7 +28,7 @@ _SLOW_FOR = 1_000_000_000  # ns
 
 
 class Service:
-    """What all calls of a child have in common."""
+    """The parts that all calls of a child have in common."""
 
     def __init__(
         self,
@@ -141,7 +141,7 @@ class Call:
         return data
 
     def _leave_deadline(self) -> None:
-        """What the client does with it is not the application's time."""
+        """Stop the clock: the client's time is not the application's."""
         if self.timed:
             self.timed = False
             if self.service.requests.has_deadline:

@@ -70,7 +70,7 @@ class Client:
         self._file: FileRange | None = None
 
     def receive(self) -> bytes:
-        """What has come, b"" at the end. Raises one of WANTS_MORE, or another OSError."""
+        """The bytes that came, b"" at the end. Raises one of WANTS_MORE, or another OSError."""
         data = self.sock.recv(_CHUNK)
         if self.is_secure:
             while left := self.sock.pending():  # type: ignore[attr-defined]

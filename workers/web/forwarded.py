@@ -36,7 +36,7 @@ class Origin(NamedTuple):
 
 
 class Hop(NamedTuple):
-    """What one proxy says; None where it says nothing."""
+    """The claims of one proxy; None where it makes none."""
 
     client: bytes | None = None
     scheme: bytes | None = None

@@ -32,7 +32,7 @@ class FileWrapper:
         return iter(lambda: self.file.read(self._block), b"")
 
     def span(self, length: int | None) -> FileRange | None:
-        """What is left of it, for sendfile; None where it is no plain file."""
+        """The rest of the file, for sendfile; None where it is no plain file."""
         try:
             descriptor, at = self.file.fileno(), self.file.tell()
             size = self.file.seek(0, 2) - at
@@ -44,7 +44,7 @@ class FileWrapper:
 
 
 class Gateway:
-    """What all requests of a child have in common."""
+    """The parts that all requests of a child have in common."""
 
     def __init__(
         self, application: Application, service: Service, root_path: str, *, threads: int

@@ -43,8 +43,8 @@ class Pool:
         self._todo.put(call)
 
     def take(self) -> list[tuple[Call, bytes, bool]]:
-        """What the threads have made since the last time: of which call, and whether it was the
-        last of it.
+        """The results of the threads since the last time: of which call, and whether it is the
+        last one.
         """
         try:
             os.eventfd_read(self._news)

@@ -23,7 +23,7 @@ class Tls:
 
     def __init__(self, options: TlsOptions) -> None:
         self._context = tls.context(options)
-        self._context.sslsocket_class = _Polite
+        self._context.sslsocket_class = _ClosingSocket
 
     def secure(self, connection: socket.socket, timeout: float) -> ssl.SSLSocket:
         """Shake hands within `timeout` s altogether. Raises HandshakeError and TimeoutError.
@@ -42,7 +42,7 @@ class Tls:
         return secured
 
 
-class _Polite(ssl.SSLSocket):
+class _ClosingSocket(ssl.SSLSocket):
     """Tells the peer at the end that nothing was cut off (close_notify)."""
 
     def close(self) -> None:

@@ -44,7 +44,7 @@ class Messages:
 
     @property
     def refusal(self) -> bytes:
-        """What to send to a client that asked wrongly; b"" where all is well."""
+        """The bytes for a client that asked wrongly; b"" where all is well."""
         if self._refusal is None:
             return b""
         self._machine.send_response(self._refusal)

@@ -24,7 +24,7 @@ class ClientGone(OSError):
 
 
 class Served:
-    """What `Call` and `WebSocket` share. The task is made last, when all else is ready."""
+    """Shared by `Call` and `WebSocket`. The task is made last, when all else is ready."""
 
     __slots__ = (
         "_is_late",
@@ -130,7 +130,7 @@ class Served:
 
     @property
     def facts(self) -> dict[str, object]:
-        """What names it in the log."""
+        """The facts that name it in the log."""
         facts: dict[str, object] = {"method": self.request.method, "path": self.scope["path"]}
         if self.identity:
             facts["request_id"] = self.identity.decode("latin-1")

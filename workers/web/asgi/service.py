@@ -1,4 +1,4 @@
-"""What the connections of one child share: options, the application, tables and limits."""
+"""Shared by the connections of one child: options, the application, tables and limits."""
 
 from __future__ import annotations
 

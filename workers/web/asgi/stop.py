@@ -77,7 +77,7 @@ def _cancel(those: Iterable[Served]) -> None:
 
 
 async def _cancel_all(service: Service) -> None:
-    """What does not end by itself: requests in hand, and connections whose clients are slow."""
+    """All that does not end by itself: requests in hand, and connections of slow clients."""
     left = list(service.in_hand)
     for one in left:
         facts = {**one.facts, "reason": "stop-timeout"}

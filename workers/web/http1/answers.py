@@ -18,7 +18,7 @@ class InvalidAnswer(Exception):
 
 
 class Role(IntEnum):
-    """What a field of an answer means to the connection."""
+    """The meaning that a field of an answer has to the connection."""
 
     PLAIN = 0
     LENGTH = 1

@@ -322,7 +322,7 @@ class Incoming:
         return END
 
     def _keep(self, data: bytes) -> None:
-        """What comes beyond the request in hand waits for its turn."""
+        """Keep the bytes beyond the request in hand until their turn."""
         self._rest = data
 
     def _faulty(self, _: bytes) -> Event | None:
