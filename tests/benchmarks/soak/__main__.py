@@ -52,6 +52,7 @@ class Soak:
                 self._vex()
                 self._wound()
                 if len(watch.kills) >= WARM:
+                    watch.wait_until_alone()
                     watch.look()
             watch.hear(crowd.stop())
         watch.stop_server(addresses)
@@ -75,7 +76,7 @@ class Soak:
         """SIGUSR1 to the master and to children, many times; at least one is answered."""
         self._watch.acts["storms"] += 1
         self._watch.entries.clear()
-        pids = [pid for _, pid in self._watch.children.values()]
+        pids = [pid for _, pid in self._watch.children()]
         for _ in range(STORM):
             os.kill(self._server.pid, signal.SIGUSR1)
             os.kill(self._rng.choice(pids), signal.SIGUSR1)
@@ -84,7 +85,7 @@ class Soak:
     def _freeze(self) -> None:
         """Stop a child for a moment."""
         self._watch.acts["frozen"] += 1
-        _, pid = self._rng.choice(list(self._watch.children.values()))
+        _, pid = self._rng.choice(self._watch.children())
         os.kill(pid, signal.SIGSTOP)
         self._watch.live(self._rng.uniform(0.0, 0.3))
         os.kill(pid, signal.SIGCONT)
@@ -92,7 +93,7 @@ class Soak:
     def _wound(self) -> None:
         """Kill a child, hear why it died, and wait until all are ready again."""
         self._watch.entries.clear()
-        children = list(self._watch.children.values())
+        children = self._watch.children()
         section, pid = self._rng.choice(children)
         cause = self._rng.choice(FATAL)
         if self._rng.random() < 0.2:  # one that is frozen must not hold the others up

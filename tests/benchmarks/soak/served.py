@@ -1,6 +1,7 @@
 """What the server under soak serves: each answer says who gave it, and can be checked."""
 
 import os
+import re
 import socket
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -19,8 +20,8 @@ WEB: Final = {
     "http": 'type = "http"\nroot = "$directory/www"\nconnection_timeout = 0.5',
     "wsgi": f'type = "wsgi"\napp = "{HERE}:application"\nkeep_alive = 0.0',
 }
-# The task is slot 8.
-BEAT_FILES: Final = frozenset({"tmp", "tmp/8", "tmp/8/beat"})
+# Below tmp/GENERATION/SLOT; up to three generations live at a time.
+BEAT_FILES: Final = re.compile(r"tmp(/\d+(/\d+(\.paths|/beat)?)?)?")
 
 
 def write_config(directory: Path, root: Path, web: str) -> Path:

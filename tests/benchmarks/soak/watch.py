@@ -30,9 +30,10 @@ class Watch:
         self.acts: Counter[str] = Counter()
         self.answered: Counter[str] = Counter()
         self.failed: Counter[str] = Counter()
-        # (section, pid) of each child, by slot, as its last word of readiness told
-        self.children: dict[str, tuple[str, int]] = {}
+        # (generation, section, pid) of each child, by slot, as its last word of readiness told
+        self._children: dict[str, tuple[int, str, int]] = {}
         self._server, self._log = server, log
+        self._gone: set[int] = set()  # generations
         self._looks: list[Counter[str]] = []
         self._grown: set[str] = set()
         self.entries: deque[Entry] = deque()
@@ -62,9 +63,25 @@ class Watch:
             self._consequences[expected[0]] += 1
         elif entry.level in ("WARNING", "ERROR"):
             self.complaints.append(f"unexpected: {entry.level} {entry.subject} {entry.message}")
+        elif entry.message.startswith("generation gone "):
+            self._gone.add(int(entry.facts["generation"]))
         elif entry.message.startswith("child ready "):
             facts = entry.facts
-            self.children[facts["slot"]] = facts["worker"], int(facts["pid"])
+            generation, pid = int(facts["generation"]), int(facts["pid"])
+            self._children[facts["slot"]] = generation, facts["worker"], pid
+
+    def children(self) -> list[tuple[str, int]]:
+        """(section, pid) of those that serve; an older generation may still drain beside them."""
+        newest = max(generation for generation, _, _ in self._children.values())
+        return [(name, pid) for number, name, pid in self._children.values() if number == newest]
+
+    def wait_until_alone(self) -> None:
+        """Until every older generation has drained and given back what it had."""
+        newest = max(generation for generation, _, _ in self._children.values())
+        give_up_at = time.monotonic() + DEADLINE
+        while not self._gone >= set(range(1, newest)):
+            assert time.monotonic() < give_up_at, f"generations gone: {sorted(self._gone)}"
+            self.turn(give_up_at)
 
     def wait_for(self, beginning: str) -> Entry:
         """The master's next entry that begins so; the ones before it have been looked at."""
@@ -152,5 +169,5 @@ def vitals(server: Server) -> Counter[str]:
     return Counter(
         [re.sub(r"\d+", "N", f"descriptor of {link}") for link in links]
         + ["thread" for _ in (proc / "task").iterdir()]
-        + [f"file {name}" for name in files - BEAT_FILES]
+        + [f"file {name}" for name in files if not BEAT_FILES.fullmatch(name)]
     ) + Counter({"RSS, bytes": memory["Rss"], "PSS, bytes": memory["Pss"]})
