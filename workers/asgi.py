@@ -36,6 +36,8 @@ class Engine(Protocol):
 class AsgiOptions(ApplicationOptions, frozen=True):
     """Options of type `asgi`."""
 
+    interface: ClassVar[str] = "asgi"
+
     loop: Loop = "uvloop"
     lifespan: Annotated[
         Literal["auto", "on", "off"],

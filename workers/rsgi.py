@@ -30,6 +30,8 @@ Application = Callable[[Any, Any], Awaitable[None]]
 class RsgiOptions(ApplicationOptions, frozen=True):
     """Options of type `rsgi`."""
 
+    interface: ClassVar[str] = "rsgi"
+
     loop: Loop = "uvloop"
     websockets: WebSockets = True
 

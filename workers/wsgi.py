@@ -28,6 +28,8 @@ from supervisor.workers.web.site import mounted
 class WsgiOptions(ApplicationOptions, frozen=True):
     """Options of type `wsgi`."""
 
+    interface: ClassVar[str] = "wsgi"
+
     threads: Annotated[
         int, Meta(ge=1, le=1024, description="in each child, that call the application")
     ] = 1

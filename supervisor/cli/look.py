@@ -13,7 +13,8 @@ from msgspec import UNSET
 
 from supervisor.cli.options import (
     config_option,
-    read_config,
+    name_option,
+    server_config,
 )
 from supervisor.errors import NotRunning
 
@@ -28,8 +29,9 @@ _STILL_RUNNING: Final = 1
 
 @click.command()
 @config_option
+@name_option
 @click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to wait until it is gone.")
-def stop(file: Path | None, timeout: float | None) -> None:
+def stop(file: Path | None, name: str | None, timeout: float | None) -> None:
     """Stop the server politely and wait until it is gone.
 
     Waits as long as the configuration lets the server take, unless --timeout is given; then exits
@@ -37,7 +39,7 @@ def stop(file: Path | None, timeout: float | None) -> None:
     """
     from supervisor.views.running import Reader
 
-    config, _ = read_config(file)
+    config = server_config(file, name)
     if timeout is None:
         timeout = config.master.stop_timeout + config.master.destroy_timeout + 5.0
     try:
@@ -53,15 +55,16 @@ def stop(file: Path | None, timeout: float | None) -> None:
 
 @click.command()
 @config_option
+@name_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def status(file: Path | None, as_json: bool) -> None:
+def status(file: Path | None, name: str | None, as_json: bool) -> None:
     """Say whether the server runs.
 
     Exits with 0 if it does, 3 if not.
     """
     from supervisor.views.running import Reader
 
-    config, _ = read_config(file)
+    config = server_config(file, name)
     try:
         facts = Reader(config).status()
     except NotRunning as error:
@@ -83,12 +86,13 @@ def _status_line(name: str, facts: Status) -> str:
 
 @click.command()
 @config_option
+@name_option
 @click.option("--json", "form", flag_value="json", help="Print JSON.")
 @click.option("--prometheus", "form", flag_value="prometheus", help="Print Prometheus' format.")
 @click.option("--per-child", is_flag=True, help="With --prometheus: a histogram of each child too.")
-def stats(file: Path | None, form: str | None, per_child: bool) -> None:
+def stats(file: Path | None, name: str | None, form: str | None, per_child: bool) -> None:
     """Print the statistics of the running server. Never involves the master."""
-    snapshot = _reader(file).snapshot()
+    snapshot = _reader(file, name).snapshot()
     if form == "json":
         from supervisor.views import statistics
 
@@ -104,6 +108,7 @@ def stats(file: Path | None, form: str | None, per_child: bool) -> None:
 
 @click.command()
 @config_option
+@name_option
 @click.option(
     "--interval",
     type=click.FloatRange(min=0.1),
@@ -111,13 +116,13 @@ def stats(file: Path | None, form: str | None, per_child: bool) -> None:
     show_default=True,
     help="Seconds between two looks.",
 )
-def top(file: Path | None, interval: float) -> None:
+def top(file: Path | None, name: str | None, interval: float) -> None:
     """Show the server live: rates, latencies, every child. Never involves the master.
 
     q quits; c, r, m and s sort the children by CPU, requests, memory and slot. Where the output is
     no terminal, it is one plain snapshot.
     """
-    reader = _reader(file)
+    reader = _reader(file, name)
     if not (_has_terminal() and sys.stdin.isatty()):
         _print_table(reader.snapshot())
         return
@@ -131,7 +136,8 @@ def top(file: Path | None, interval: float) -> None:
 
 @click.command()
 @config_option
-def why(file: Path | None) -> None:
+@name_option
+def why(file: Path | None, name: str | None) -> None:
     """Tell the last ten crashes and other failures.
 
     Forced stops and failed renewals are among them; the newest is the first. Of a traceback
@@ -139,14 +145,15 @@ def why(file: Path | None) -> None:
     """
     from supervisor.views import crashes
 
-    snapshot = _reader(file).snapshot()
+    snapshot = _reader(file, name).snapshot()
     told = list(crashes.why(snapshot.history))
     click.echo("\n\n".join(told) or f"{snapshot.description.name}: nothing went wrong so far")
 
 
 @click.command()
 @config_option
-def console(file: Path | None) -> None:
+@name_option
+def console(file: Path | None, name: str | None) -> None:
     """Open a prompt on the running server.
 
     It shows statistics, signals children, and stops the server. Ctrl-C ends the running
@@ -156,7 +163,7 @@ def console(file: Path | None) -> None:
     from supervisor.system import process
     from supervisor.views import table
 
-    config, _ = read_config(file)
+    config = server_config(file, name)
     ended = console.Console(config, table.coloured if _wants_colour() else table.plain).run()
     if ended is not None:
         process.die_of(ended)
@@ -169,10 +176,10 @@ def _print_table(snapshot: Snapshot) -> None:
     click.echo(table.table(facts, table.coloured if _wants_colour() else table.plain))
 
 
-def _reader(file: Path | None) -> Reader:
+def _reader(file: Path | None, name: str | None) -> Reader:
     from supervisor.views.running import Reader
 
-    config, _ = read_config(file)
+    config = server_config(file, name)
     return Reader(config)
 
 

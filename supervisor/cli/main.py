@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import click
 
-from supervisor.cli import look, man, start, write
+from supervisor.cli import look, man, run, start, write
 from supervisor.cli.options import rows_of_help
 from supervisor.errors import SupervisorError, SystemFailure
 from supervisor.log import entries
@@ -60,6 +60,7 @@ def main() -> None:
 
 
 for _command in (
+    run.run,
     start.start,
     start.check,
     look.stop,

@@ -5,20 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 
 from supervisor.config.decode import Problems
-from supervisor.config.schema import Config
-from supervisor.errors import (
-    ConfigError,
-)
-
-if TYPE_CHECKING:
-    from supervisor.config.decode import Problems
-    from supervisor.config.schema import Config
-
+from supervisor.config.schema import NAMES, Config, LogOptions, MasterOptions, is_name
+from supervisor.errors import ConfigError
 
 _DEFAULTS: Final = ("supervisor.toml", "conf/supervisor.toml")
 
@@ -64,6 +57,29 @@ set_option = click.option(
     shell_complete=_complete_setting,
     help="Override one key: --set workers.web.children=8. Repeatable.",
 )
+
+
+def _check_name(_ctx: object, _param: object, name: str | None) -> str | None:
+    if name is not None and not is_name(name):
+        raise click.BadParameter(f"{name!r}: {NAMES}")
+    return name
+
+
+name_option = click.option(
+    "-n",
+    "--name",
+    callback=_check_name,
+    help="A server by its name, without a file; supervisor run starts such.",
+)
+
+
+def server_config(given: Path | None, name: str | None) -> Config:
+    """The configuration by which a running server is found. Of one that has no file the name says
+    all. Raises ConfigError.
+    """
+    if name is None:
+        return read_config(given)[0]
+    return Config(name, name, MasterOptions(), LogOptions(), (), ())
 
 
 def file_of(given: Path | None) -> Path:

@@ -43,12 +43,7 @@ def start(file: Path | None, settings: tuple[str, ...], dont_fork: bool, daemon:
         raise click.UsageError("--daemon and --dont-fork exclude each other")
     descriptors.hold_standard_descriptors()
     config, problems = read_config(file, settings)
-    if not config.log.file:
-        _open_log(config, dont_fork)  # before anything else can be wrong
-    _check_names(config, problems)
-    config = _enter(config)
-    if config.log.file:
-        _open_log(config, dont_fork)
+    prepare(config, problems, dont_fork=dont_fork)
     from supervisor.master.master import serve
     from supervisor.master.single import serve_here
 
@@ -57,6 +52,16 @@ def start(file: Path | None, settings: tuple[str, ...], dont_fork: bool, daemon:
     if dont_fork:
         serve_here(config)
     serve(config)
+
+
+def prepare(config: Config, problems: Problems, *, dont_fork: bool = False) -> None:
+    """Open the log, refuse what is wrong, and go to the working directory. Raises ConfigError."""
+    if not config.log.file:
+        _open_log(config, dont_fork)  # before anything else can be wrong
+    _check_names(config, problems)
+    _enter(config)
+    if config.log.file:
+        _open_log(config, dont_fork)
 
 
 def _open_log(config: Config, dont_fork: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import typing
 from typing import Final, Literal
@@ -56,6 +57,19 @@ def parse_address(text: str) -> Address:
     if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65_535:
         raise ValueError(f"port {port!r} is not a number from 0 to 65535")
     return Address(typing.cast(Literal["tcp", "udp"], scheme), host=host, port=int(port))
+
+
+def as_address(text: str, default_port: int = 8000) -> str:
+    """`HOST:PORT`, `HOST`, `:PORT` and `unix:PATH`, as other servers take them, in our form; what
+    has a scheme already stays. A relative path is one of the current directory.
+    """
+    if "://" in text:
+        return text
+    if text.startswith("unix:"):
+        return f"unix://{os.path.abspath(text.removeprefix('unix:'))}"
+    has_port = re.search(r":[0-9]*$", text) and not text.endswith("]")
+    host, _, port = text.rpartition(":") if has_port else (text, "", "")
+    return f"tcp://{host or '0.0.0.0'}:{port or default_port}"
 
 
 def _unix_address(path: str) -> Address:

@@ -16,25 +16,31 @@ from supervisor.errors import ConfigError, Exit
 
 
 class Problems:
-    """Collects what is wrong, one line each, with file and key path."""
+    """Collects what is wrong, one line each, with key path and origin: the file, or what has
+    overridden that key of it (`origins`, by key path: "--set", the name of a variable).
+    """
 
-    def __init__(self, file: str, overrides: Iterable[str] = ()) -> None:
+    def __init__(self, file: str, origins: Mapping[str, str] | None = None) -> None:
         self._file = file
-        self._overrides = tuple(overrides)
+        self._origins = dict(origins or {})
         self.lines: list[str] = []
         self._statuses: set[Exit] = set()
 
     def add(self, path: str, message: str, status: Exit = Exit.CONFIG) -> None:
         """Note one problem; `status` is what it alone would end the program with."""
         self._statuses.add(status)
-        overridden = any(
-            path == key or path.startswith((f"{key}.", f"{key}[")) for key in self._overrides
-        )
-        self.lines.append(f"{'--set' if overridden else self._file}: {path}: {message}")
+        self.lines.append(f"{self._origin_of(path)}: {path}: {message}")
+
+    def _origin_of(self, path: str) -> str:
+        found = self._file
+        for key, origin in self._origins.items():  # the last one has set it
+            if path == key or path.startswith((f"{key}.", f"{key}[")):
+                found = origin
+        return found
 
     def anew(self) -> Problems:
         """A collection of the same file without any problem."""
-        return Problems(self._file, self._overrides)
+        return Problems(self._file, self._origins)
 
     def raise_if_any(self) -> None:
         """Raise ConfigError with all problems so far."""

@@ -7,6 +7,7 @@ tells people about keys asks here.
 from __future__ import annotations
 
 import json
+import re
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -71,7 +72,7 @@ def to_toml(value: Any) -> str:
     if isinstance(value, msgspec.Struct):
         value = msgspec.structs.asdict(value)
     if isinstance(value, Mapping):
-        pairs = ", ".join(f"{_bare(key)} = {to_toml(item)}" for key, item in value.items())
+        pairs = ", ".join(f"{bare(key)} = {to_toml(item)}" for key, item in value.items())
         return f"{{ {pairs} }}" if pairs else "{}"
     if isinstance(value, str | bool):
         return json.dumps(value, ensure_ascii=False)
@@ -80,8 +81,9 @@ def to_toml(value: Any) -> str:
     return repr(value)
 
 
-def _bare(key: str) -> str:
-    return key if key.replace("_", "").replace("-", "").isalnum() else json.dumps(key)
+def bare(key: str) -> str:
+    """A key as TOML: in quotes where it must be."""
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key, ensure_ascii=False)
 
 
 def key_of(kind: type[msgspec.Struct], name: str) -> Key:

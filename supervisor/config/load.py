@@ -13,6 +13,7 @@ from supervisor.config.address import Address, Listen, parse_address
 from supervisor.config.decode import Problems, _join, _kind_of, decode, unknown
 from supervisor.config.schema import (
     COMMON_KEYS,
+    NAMES,
     Config,
     ListenOptions,
     LogOptions,
@@ -21,6 +22,7 @@ from supervisor.config.schema import (
     Section,
     SectionOptions,
     Table,
+    is_name,
 )
 from supervisor.errors import ConfigError
 
@@ -30,9 +32,22 @@ def load(file: Path, settings: Sequence[str] = ()) -> tuple[Config, Problems]:
 
     Raises ConfigError at once when there is no TOML to speak of; other problems are collected.
     """
-    table = _read(file)
-    overrides = [_apply(table, setting) for setting in settings]
-    problems = Problems(str(file), overrides)
+    return load_table(file, _read(file), settings)
+
+
+def load_table(
+    file: Path,
+    table: dict[str, Any],
+    settings: Sequence[str] = (),
+    origins: Mapping[str, str] | None = None,
+) -> tuple[Config, Problems]:
+    """As `load`, for the table of a file that is read already, or was never one.
+
+    `table` is changed: the settings are in it. `origins` tells whence a key is that is not from
+    `file`, by key path.
+    """
+    set_keys = {apply(table, setting): "--set" for setting in settings}
+    problems = Problems(str(file), {**(origins or {}), **set_keys})
     return _decode_file(file, table, problems), problems
 
 
@@ -62,7 +77,7 @@ def _toml_problem(message: str, text: str) -> str:
     return f"{place}: {reason or message}"
 
 
-def _apply(table: dict[str, Any], setting: str) -> str:
+def apply(table: dict[str, Any], setting: str) -> str:
     """Set one `KEY=VALUE` in `table` and return its key. A value that is no TOML is a string."""
     key, _, value = setting.partition("=")
     key = key.strip()
@@ -119,12 +134,11 @@ def _decode_file(file: Path, table: Table, problems: Problems) -> Config:
 
 
 def _name(file: Path, table: Table, problems: Problems) -> str:
-    """The server's name: it becomes a directory, so it is a plain word."""
     default = re.sub(r"[^A-Za-z0-9_.-]", "-", file.stem).lstrip(".") or "supervisor"
     name = table.get("name", default)
-    if isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}", name):
-        return name
-    problems.add("name", "expected letters, digits, '_', '-' and '.', at most 64")
+    if is_name(name):
+        return str(name)
+    problems.add("name", NAMES)
     return default
 
 

@@ -8,6 +8,7 @@ no imported objects, no operating system.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
@@ -216,6 +217,17 @@ Connection = Annotated[
     Timeout,
     Meta(description="without progress of the client, then an error of that request"),
 ]
+
+
+NAMES: Final = "expected letters, digits, '_', '-' and '.', at most 64"
+
+
+def is_name(name: object) -> bool:
+    """True for what a server can be called: it becomes a directory, so it is a plain word."""
+    return isinstance(name, str) and bool(_NAME.fullmatch(name))
+
+
+_NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
 
 
 class Section(msgspec.Struct, frozen=True):

@@ -106,6 +106,8 @@ class Acts:
         self._booted.notifier.ready(f"running: {count} children")
         if self._booted.launcher is not None:
             self._booted.launcher.release()
+        if generation.number == 1:
+            self._booted.greet(self._booted)
 
     @perform.register
     def _(self, verdict: verdicts.Tell) -> None:

@@ -21,7 +21,7 @@ from supervisor.config.schema import Config
 from supervisor.errors import ConfigError, NoPermission, StartError, Stop
 from supervisor.log import entries
 from supervisor.log.entries import log
-from supervisor.master.booted import Booted
+from supervisor.master.booted import Booted, Greeting, no_greeting
 from supervisor.master.cause import Cause
 from supervisor.master.daemon import Launcher
 from supervisor.master.modules import keep_ears, log_abandoned
@@ -47,12 +47,15 @@ _Listeners = dict[str, tuple[Listener, ...]]
 class Boot:
     """The steps, and what they have acquired. `signals` records from the first step on."""
 
-    def __init__(self, config: Config, launcher: Launcher | None = None) -> None:
+    def __init__(
+        self, config: Config, launcher: Launcher | None = None, greet: Greeting = no_greeting
+    ) -> None:
         self.config = config
         self.resources = Resources()
         self.signals = SignalRecorder()
         self.notifier = Notifier(os.environ)
         self._launcher = launcher
+        self._greet = greet
         # How a shell without job control marks what it started with `&`: the terminal is not ours.
         self._in_background = signals.is_ignored(signal.SIGINT)
         self._started_at = Instant.now()
@@ -104,6 +107,7 @@ class Boot:
             descriptor_limit=descriptors.limit(),
             notifier=self.notifier,
             launcher=self._launcher,
+            greet=self._greet,
         )
 
     def _leave_behind(self, raised: signal.Signals, frame: FrameType | None) -> NoReturn:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
 from supervisor.child.registry import Loaded, LoadedSection
@@ -25,6 +25,13 @@ from supervisor.system.terminal import ProcessGroup
 _JITTER: Final = 0.1  # of the age at which a generation is renewed
 
 
+Greeting = Callable[["Booted"], None]
+
+
+def no_greeting(booted: Booted) -> None:
+    """Say nothing."""
+
+
 class Booted(NamedTuple):
     """Made once, before the first generation."""
 
@@ -42,6 +49,7 @@ class Booted(NamedTuple):
     descriptor_limit: int  # soft, as it was at the start; the children get it back
     notifier: Notifier
     launcher: Launcher | None  # who waits for readiness, under --daemon
+    greet: Greeting  # called when the first generation is ready
 
     @property
     def refuses(self) -> bool:

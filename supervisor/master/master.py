@@ -16,7 +16,7 @@ from supervisor.config.schema import Config
 from supervisor.master import shutdown, verdicts
 from supervisor.master.acts import Acts
 from supervisor.master.boot import Boot
-from supervisor.master.booted import Booted
+from supervisor.master.booted import Booted, Greeting, no_greeting
 from supervisor.master.cause import Cause, caught
 from supervisor.master.children import Children
 from supervisor.master.daemon import Launcher
@@ -159,9 +159,13 @@ class Master:
                 self._add(self._children.failed(number, cause, time.monotonic()))
 
 
-def serve(config: Config, launcher: Launcher | None = None) -> NoReturn:
-    """Boot, live, release everything, and end this process with the true status."""
-    boot = Boot(config, launcher)
+def serve(
+    config: Config, launcher: Launcher | None = None, greet: Greeting = no_greeting
+) -> NoReturn:
+    """Boot, live, release everything, and end this process with the true status. `greet` is called
+    when the first generation is ready.
+    """
+    boot = Boot(config, launcher, greet)
     boot.listen_to_signals()
     try:
         cause = Master(boot, boot.run()).run()

@@ -13,7 +13,7 @@ from tests.support.applications import ENGINES, get, section
         ("nowhere:app", 78, "no module named 'nowhere'"),
         ("applications:nothing", 78, "unknown name"),
         ("applications:THREADS_IN_MASTER", 78, "is not callable"),
-        ("applications", 78, "expected package.module:name"),
+        ("applications", 78, "has neither application nor app"),
         ("broken:app", 76, "broken.py line "),
     ],
 )

@@ -5,14 +5,15 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta
 
-from supervisor.child.names import load_object
+from supervisor.child.names import import_module, load_object
 from supervisor.config.schema import Bytes, Connection, Options, Seconds, Timeout, TlsTable
 from supervisor.errors import NameProblem
 from supervisor.system import tls
+from supervisor.workers.web.interface import refuse_another
 
 Loop = Annotated[Literal["uvloop", "asyncio"], Meta(description="the event loop")]
 WebSockets = Annotated[bool, Meta(description="false = an upgrade is refused")]
@@ -21,9 +22,14 @@ WebSockets = Annotated[bool, Meta(description="false = an upgrade is refused")]
 class ApplicationOptions(Options, frozen=True):
     """Options that `wsgi`, `asgi` and `rsgi` have in common."""
 
+    interface: ClassVar[str]  # the type's name
+
     app: Annotated[
         str,
-        Meta(description="package.module:attribute", examples=["supervisor.workers.echo:{type}"]),
+        Meta(
+            description="package.module:attribute; without an attribute, application or app",
+            examples=["supervisor.workers.echo:{type}"],
+        ),
     ]
     factory: Annotated[bool, Meta(description="app is a function that makes the application")] = (
         False
@@ -137,19 +143,42 @@ def preloaded(options: ApplicationOptions) -> Any:
 
 def load_application(options: ApplicationOptions) -> Any:
     """Import the application, or make it. Raises NameProblem and StartError."""
-    found = load_object(options.app, "app")
-    if options.factory:
-        found = found()
-    if not callable(found) and not hasattr(found, "__rsgi__"):
-        raise NameProblem(f"{options.app!r} is not callable", "app")
+    found = find_application(options.app, factory=options.factory)
+    refuse_another(found, options.app, options.interface)
     return found
+
+
+def find_application(name: str, *, factory: bool = False) -> Any:
+    """The application `package.module:attribute`, of whatever interface; of a module alone its
+    `application` or `app`. Raises NameProblem and StartError.
+    """
+    found = load_object(name, "app") if ":" in name else _in_module(name)
+    if factory:
+        found = _made(found, name)
+    if not callable(found) and not hasattr(found, "__rsgi__"):
+        raise NameProblem(f"{name!r} is not callable", "app")
+    return found
+
+
+def _in_module(name: str) -> Any:
+    module = import_module(name, "app")
+    for attribute in ("application", "app"):
+        if hasattr(module, attribute):
+            return getattr(module, attribute)
+    raise NameProblem(f"{name!r} has neither application nor app; write {name}:NAME", "app")
+
+
+def _made(factory: Any, name: str) -> Any:
+    if not callable(factory):
+        raise NameProblem(f"{name!r} is not callable", "app")
+    return factory()
 
 
 def check_application(options: ApplicationOptions) -> None:
     """Look for the application's package without importing it. Raises NameProblem."""
     module, colon, attribute = options.app.partition(":")
     package = module.partition(".")[0]
-    if not (package and colon and attribute):
+    if not package or (colon and not attribute):
         raise NameProblem(f"{options.app!r}: expected package.module:name", "app")
     if importlib.util.find_spec(package) is None:
         raise NameProblem(f"no module named {package!r}", "app")
