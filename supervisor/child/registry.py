@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from supervisor.child import environment
 from supervisor.child.module import Module
 from supervisor.child.names import describe, import_module, load_object
 from supervisor.child.shared import Declarations, Shared
@@ -114,6 +115,18 @@ def load(config: Config, problems: Problems, after: Callable[[str], object] = st
 def _load_section(
     section: Section, config: Config, shared: Shared, problems: Problems
 ) -> LoadedSection | None:
+    variables = environment.variables(section, problems)
+    with environment.applied(variables):
+        return _load_in_environment(section, config, shared, problems, variables)
+
+
+def _load_in_environment(
+    section: Section,
+    config: Config,
+    shared: Shared,
+    problems: Problems,
+    variables: Mapping[str, str],
+) -> LoadedSection | None:
     found = _worker_class(section, problems)
     if found is None:
         return None
@@ -124,6 +137,7 @@ def _load_section(
         return None
     worker.server = Declarations(section.name, shared)
     worker.section = section
+    worker.environment = variables
     _attempt(path, problems, worker.preload)
     count = section.common.children
     return LoadedSection(section, available_cpus() if count == "auto" else count, worker)

@@ -53,6 +53,7 @@ class Worker:
 
     server: Declarations  # set before `preload`, as is the section
     section: Section
+    environment: Mapping[str, str] = MappingProxyType({})  # the section's own variables
 
     def __init__(self, options: Any) -> None:
         self.options = options

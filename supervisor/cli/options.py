@@ -13,6 +13,7 @@ from supervisor.config.decode import Problems
 from supervisor.config.schema import NAMES, Config, LogOptions, MasterOptions, is_name
 from supervisor.errors import ConfigError
 
+_PROJECT: Final = Path("pyproject.toml")
 _DEFAULTS: Final = ("supervisor.toml", "conf/supervisor.toml")
 
 
@@ -29,7 +30,8 @@ config_option = click.option(
     type=click.Path(path_type=Path),
     envvar="SUPERVISOR_CONFIG",
     show_envvar=True,
-    help="Configuration file. [default: ./supervisor.toml, else ./conf/supervisor.toml]",
+    help="Configuration file. [default: ./supervisor.toml, else ./conf/supervisor.toml, else "
+    "[tool.supervisor] of ./pyproject.toml]",
 )
 
 
@@ -83,15 +85,20 @@ def server_config(given: Path | None, name: str | None) -> Config:
 
 
 def file_of(given: Path | None) -> Path:
+    """The configuration file: the one that is given, else the first default one that exists."""
+    from supervisor.config.load import has_own_table
+
     if given is not None:
         return given
     for name in _DEFAULTS:
         if Path(name).exists():
             return Path(name)
+    if has_own_table(_PROJECT):
+        return _PROJECT
     raise ConfigError(
         [
-            f"no configuration: none of {', '.join(_DEFAULTS)} here; name one with -c FILE or make "
-            "one with: supervisor init"
+            f"no configuration: none of {', '.join(_DEFAULTS)} here, and no [tool.supervisor] in "
+            "pyproject.toml; name one with -c FILE or make one with: supervisor init"
         ]
     )
 

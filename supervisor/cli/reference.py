@@ -70,7 +70,9 @@ def _worker(name: str, port: int, *, with_common: bool) -> Iterator[str]:
     addresses = _addresses(kind, port, with_common=with_common)
     if with_common:
         for key in keys.common_keys():
-            yield from _key(key, addresses if key.name == "listen" else key.value.format(type=name))
+            yield from _key(
+                key, addresses if key.name == "listen" else key.value.replace("{type}", name)
+            )
     else:
         yield f"type = {to_toml(name)}"
         yield from [f"listen = {addresses}"] if kind.needs_listener else []

@@ -124,15 +124,20 @@ def _wanted(app: str, name: str, bind: tuple[str, ...], environ: Mapping[str, st
 
 def _look(wanted: _Table, settings: tuple[str, ...]) -> None:
     """Import the application, and set the type to what it is, where no setting does."""
+    from supervisor.child import environment
     from supervisor.workers.web.interface import interface_of, refuse_another
 
     if any(setting.partition("=")[0].strip() == f"workers.{_SECTION}.type" for setting in settings):
         return
-    load_table(_ORIGIN, wanted.table, settings, wanted.origins)[1].raise_if_any()
+    config, problems = load_table(_ORIGIN, wanted.table, settings, wanted.origins)
+    (section,) = (one for one in config.workers if one.name == _SECTION)
+    variables = environment.variables(section, problems)
+    problems.raise_if_any()
     sys.path.insert(0, str(Path.cwd()))
     app, factory = wanted.section["app"], bool(wanted.section.get("factory"))
     try:
-        application = _imported(app, factory=factory)
+        with environment.applied(variables):
+            application = _imported(app, factory=factory)
         found = interface_of(application)
         if found is None:
             unknown = "does not tell its interface; say it: --set workers.web.type=asgi, or wsgi"

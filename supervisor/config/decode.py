@@ -31,6 +31,10 @@ class Problems:
         self._statuses.add(status)
         self.lines.append(f"{self._origin_of(path)}: {path}: {message}")
 
+    def is_overridden(self, path: str) -> bool:
+        """True where the value at `path` is not the file's."""
+        return self._origin_of(path) != self._file
+
     def _origin_of(self, path: str) -> str:
         found = self._file
         for key, origin in self._origins.items():  # the last one has set it
@@ -67,7 +71,7 @@ def decode(
     values: dict[str, Any] = {}
     complete = True
     for key, field in fields.items():
-        here = _join(path, key)
+        here = join(path, key)
         if key in table:
             ok, value = _convert(table[key], field.type, here, problems)
             if ok:
@@ -91,7 +95,7 @@ def refuse_unknown(
     fields = [field.encode_name for field in msgspec.structs.fields(kind)]
     for key in table:
         if key not in fields:
-            problems.add(_join(path, key), unknown(key, [*fields, *near]))
+            problems.add(join(path, key), unknown(key, [*fields, *near]))
 
 
 def unknown(name: str, known: Iterable[str], what: str = "key") -> str:
@@ -172,6 +176,7 @@ def _kind_of(value: Any) -> str:
     return names.get(type(value), type(value).__name__)
 
 
-def _join(path: str, key: str) -> str:
+def join(path: str, key: str) -> str:
+    """The key path of `key` in the table at `path`."""
     part = key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key)
     return f"{path}.{part}" if path else part

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from supervisor.config.address import Address, Listen, parse_address
-from supervisor.config.decode import Problems, _join, _kind_of, decode, unknown
+from supervisor.config.decode import Problems, _kind_of, decode, join, unknown
+from supervisor.config.environment import expand, overrides
 from supervisor.config.schema import (
     COMMON_KEYS,
     NAMES,
@@ -27,12 +29,21 @@ from supervisor.config.schema import (
 from supervisor.errors import ConfigError
 
 
-def load(file: Path, settings: Sequence[str] = ()) -> tuple[Config, Problems]:
-    """Read `file`, apply `KEY=VALUE` settings, and decode all but the types' own options.
+def load(
+    file: Path, settings: Sequence[str] = (), environ: Mapping[str, str] = os.environ
+) -> tuple[Config, Problems]:
+    """Read `file`, apply the environment and `KEY=VALUE` settings, and decode all but the types'
+    own options.
 
     Raises ConfigError at once when there is no TOML to speak of; other problems are collected.
     """
-    return load_table(file, _read(file), settings)
+    found: dict[str, str] = {}
+    table = expand(_own_table(file, _read(file)), environ, found)
+    config, problems = load_table(file, table, settings, environ=environ)
+    for path, message in found.items():
+        if not problems.is_overridden(path):
+            problems.add(path, message)
+    return config, problems
 
 
 def load_table(
@@ -40,15 +51,39 @@ def load_table(
     table: dict[str, Any],
     settings: Sequence[str] = (),
     origins: Mapping[str, str] | None = None,
+    environ: Mapping[str, str] = os.environ,
 ) -> tuple[Config, Problems]:
     """As `load`, for the table of a file that is read already, or was never one.
 
-    `table` is changed: the settings are in it. `origins` tells whence a key is that is not from
+    `table` is changed: what overrides it is in it. `origins` tells whence a key is that is not from
     `file`, by key path.
     """
-    set_keys = {apply(table, setting): "--set" for setting in settings}
-    problems = Problems(str(file), {**(origins or {}), **set_keys})
+    found = dict(origins or {})
+    for variable, key, value in list(overrides(environ, table)):
+        found[apply(table, f"{key}={value}", variable)] = variable
+    for setting in settings:
+        found[apply(table, setting)] = "--set"
+    problems = Problems(str(file), found)
     return _decode_file(file, table, problems), problems
+
+
+def has_own_table(project: Path) -> bool:
+    """True for a pyproject.toml with a table `[tool.supervisor]`."""
+    try:
+        return "supervisor" in tomllib.loads(project.read_text("utf-8")).get("tool", {})
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def _own_table(file: Path, table: dict[str, Any]) -> dict[str, Any]:
+    """Of a pyproject.toml its `[tool.supervisor]`, named as the project is."""
+    if file.name != "pyproject.toml":
+        return table
+    own = table.get("tool", {}).get("supervisor", {})
+    if not isinstance(own, dict) or not own:
+        raise ConfigError([f"{file}: no table [tool.supervisor]"])
+    name = table.get("project", {}).get("name")
+    return own if name is None else {"name": name, **own}
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -77,7 +112,7 @@ def _toml_problem(message: str, text: str) -> str:
     return f"{place}: {reason or message}"
 
 
-def apply(table: dict[str, Any], setting: str) -> str:
+def apply(table: dict[str, Any], setting: str, origin: str = "--set") -> str:
     """Set one `KEY=VALUE` in `table` and return its key. A value that is no TOML is a string."""
     key, _, value = setting.partition("=")
     key = key.strip()
@@ -87,19 +122,19 @@ def apply(table: dict[str, Any], setting: str) -> str:
         except (ValueError, RecursionError):
             continue
         if override:
-            return _merge(table, override, key)
-    raise ConfigError([f"--set: {key}: not a key; write it as workers.web.children"])
+            return _merge(table, override, key, origin)
+    raise ConfigError([f"{origin}: {key}: not a key; write it as workers.web.children"])
 
 
-def _merge(table: dict[str, Any], override: dict[str, Any], key: str) -> str:
+def _merge(table: dict[str, Any], override: dict[str, Any], key: str, origin: str) -> str:
     (name, value), *more = override.items()
     if more:
-        raise ConfigError([f"--set: {key}: one value only"])
+        raise ConfigError([f"{origin}: {key}: one value only"])
     inner = table.setdefault(name, {}) if isinstance(value, dict) else None
     if isinstance(value, dict) and isinstance(inner, dict) and len(value) == 1:
-        _merge(inner, value, key)
+        _merge(inner, value, key, origin)
     elif isinstance(value, dict) and inner is not None and not isinstance(inner, dict):
-        raise ConfigError([f"--set: {key}: {name!r} is not a table"])
+        raise ConfigError([f"{origin}: {key}: {name!r} is not a table"])
     else:
         table[name] = value
     return key
@@ -109,11 +144,11 @@ def _decode_file(file: Path, table: Table, problems: Problems) -> Config:
     known = ("name", "master", "log", "workers", "modules")
     for key in table:
         if key not in known:
-            problems.add(_join("", key), unknown(key, known))
+            problems.add(join("", key), unknown(key, known))
     master = decode(MasterOptions, table.get("master", {}), "master", problems)
     log = decode(LogOptions, table.get("log", {}), "log", problems)
     workers = [
-        _section(name, entry, problems)
+        _section(name, entry, file, problems)
         for name, entry in _tables(table.get("workers", {}), "workers", problems).items()
     ]
     modules = [
@@ -148,13 +183,15 @@ def _tables(value: Any, path: str, problems: Problems) -> dict[str, Table]:
         return {}
     for name, entry in value.items():
         if not isinstance(entry, Mapping):
-            problems.add(_join(path, name), f"expected a table, got {_kind_of(entry)}")
+            problems.add(join(path, name), f"expected a table, got {_kind_of(entry)}")
     return {name: entry for name, entry in value.items() if isinstance(entry, Mapping)}
 
 
-def _section(name: str, table: Table, problems: Problems) -> Section:
-    path = _join("workers", name)
+def _section(name: str, table: Table, file: Path, problems: Problems) -> Section:
+    path = join("workers", name)
     common = {key: table[key] for key in table if key in COMMON_KEYS and key != "listen"}
+    if isinstance(common.get("env_file"), str) and common["env_file"]:
+        common["env_file"] = str(file.parent.absolute() / common["env_file"])
     return Section(
         name=name,
         common=decode(SectionOptions, common, path, problems) or SectionOptions(type=""),
@@ -167,7 +204,7 @@ def _section(name: str, table: Table, problems: Problems) -> Section:
 def _module(name: str, table: Table, problems: Problems) -> ModuleSection:
     kind = table.get("type", name)
     if not isinstance(kind, str):
-        problems.add(f"{_join('modules', name)}.type", f"expected str, got {_kind_of(kind)}")
+        problems.add(f"{join('modules', name)}.type", f"expected str, got {_kind_of(kind)}")
         kind = ""
     return ModuleSection(name, kind, {key: table[key] for key in table if key != "type"})
 
@@ -198,7 +235,7 @@ def _refuse_duplicates(workers: Iterable[Section], problems: Problems) -> None:
     seen: dict[Address, str] = {}
     for section in workers:
         for listen in section.listen:
-            here = _join("workers", section.name) + ".listen"
+            here = join("workers", section.name) + ".listen"
             if listen.address.is_fixed and listen.address in seen:
                 problems.add(here, f"{listen.address} is in {seen[listen.address]} already")
             seen.setdefault(listen.address, here)

@@ -62,6 +62,13 @@ class MasterOptions(Options, frozen=True):
         tuple[str, ...],
         Meta(description="dotted modules imported before the first fork, to share their memory"),
     ] = ()
+    before: Annotated[
+        tuple[Annotated[tuple[str, ...], Meta(min_length=1)], ...],
+        Meta(
+            description="commands, each an array of words, run in order before the imports of a "
+            "start; one that fails is a start failure"
+        ),
+    ] = ()
     start_timeout: Annotated[
         Timeout,
         Meta(description="from the imports until every child is ready; then a start failure"),
@@ -184,6 +191,17 @@ class SectionOptions(Options, frozen=True):
             "0 = none is"
         ),
     ] = 0.0
+    env: Annotated[
+        Mapping[str, str],
+        Meta(description="variables, set before the section's code is imported"),
+    ] = {}
+    env_file: Annotated[
+        str,
+        Meta(
+            description="a file of more of them, NAME=value a line; # begins a comment; relative "
+            'to this file\'s folder; env wins; "" = none'
+        ),
+    ] = ""
 
 
 # A section's addresses. They are decoded apart from the other keys, into `Section.listen`.

@@ -21,6 +21,7 @@ from supervisor.config.schema import Config
 from supervisor.errors import ConfigError, NoPermission, StartError, Stop
 from supervisor.log import entries
 from supervisor.log.entries import log
+from supervisor.master import before
 from supervisor.master.booted import Booted, Greeting, no_greeting
 from supervisor.master.cause import Cause
 from supervisor.master.daemon import Launcher
@@ -88,6 +89,9 @@ class Boot:
         listeners = self._open_listeners()
         if identity is not None:
             self._drop_privileges(identity, runtime, listeners)
+        if config.master.before:
+            before.run_all(config, self.signals, self.notifier)
+            self.notifier.status("starting", config.master.start_timeout + MARGIN)
         start_by = time.monotonic() + config.master.start_timeout
         loaded = self._load()
         process.set_title(f"supervisor: {config.name} master")

@@ -156,6 +156,12 @@ def tell(pid: int, signum: signal.Signals) -> None:
         os.kill(pid, signal.SIGCONT)
 
 
+def tell_group(leader: int, signum: signal.Signals) -> None:
+    """Send a signal to a process group, which may be gone."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(leader, signum)
+
+
 def dump_and_die(pid: int) -> None:
     """Make a child write its tracebacks into its black box and die (SIGALRM, see signals.py)."""
     with contextlib.suppress(ProcessLookupError):

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
-from msgspec import Meta, field
+from msgspec import Meta
 
 from supervisor.child.child import Child
 from supervisor.child.place import Place
@@ -34,9 +34,6 @@ class ExecOptions(Options, frozen=True):
             examples=[["sh", "-c", "exec sleep 1000"]],
         ),
     ]
-    env: Annotated[dict[str, str], Meta(description="added to the environment")] = field(
-        default_factory=dict
-    )
     working_directory: Annotated[str, Meta(description='"" = that of the server')] = ""
     ready: Annotated[
         Literal["exec", "notify", "listen"],
@@ -107,7 +104,7 @@ class Exec(Worker):
         arguments = list(self.options.command)
         for place, value in filled.items():
             arguments = [argument.replace(place, value) for argument in arguments]
-        environment = {**os.environ, **told, **self.options.env}
+        environment = {**os.environ, **told, **self.environment}
         return Program(arguments, environment, self.options.working_directory)
 
     def _told(self, child: Child) -> dict[str, str]:
