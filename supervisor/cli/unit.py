@@ -61,6 +61,8 @@ def service(config: Config, command: Path, *, with_socket: bool) -> str:
         f"Description={config.name}, run by supervisor",
         "After=network-online.target",
         "Wants=network-online.target",
+        "# It is started again however often it fails; who gives up leaves the service down.",
+        "StartLimitIntervalSec=0",
         *([f"Requires={config.name}.socket", f"After={config.name}.socket"] if with_socket else []),
         "",
         "[Service]",

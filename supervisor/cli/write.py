@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
@@ -25,9 +25,6 @@ def _complete_type(_ctx: object, _param: object, incomplete: str) -> list[str]:
     return [name for name in registry.WORKERS | registry.MODULES if name.startswith(incomplete)]
 
 
-_STARTER: Final = Path(__file__).with_name("starter.toml")
-
-
 @click.command()
 @click.option(
     "-c",
@@ -39,10 +36,23 @@ _STARTER: Final = Path(__file__).with_name("starter.toml")
     help="File to write.",
 )
 @click.option("--force", is_flag=True, help="Overwrite it if it exists.")
-def init(file: Path, force: bool) -> None:
-    """Write a commented configuration to start from."""
-    write_text(file, _STARTER.read_text(encoding="utf-8"), "w" if force else "x")
-    click.echo(f"{file} written; start it with: supervisor start -c {file}")
+@click.option("--app", help="package.module:attribute. [default: what this folder seems to hold]")
+@click.option("--type", "kind", type=click.Choice(["wsgi", "asgi", "rsgi"]), help="Of the app.")
+def init(file: Path, force: bool, app: str | None, kind: str | None) -> None:
+    """Write a commented configuration to start from.
+
+    For Django (manage.py), FastAPI, Starlette, Litestar, Quart and Flask it names the application
+    that is found here; nothing is imported. Where none is found it is app:app.
+    """
+    from supervisor.cli import starter
+
+    here = Path.cwd()
+    found = starter.find(here) if app is None else None
+    name = app or (found.app if found else starter.UNKNOWN)
+    told = kind or (found.type if found else starter.type_of(name, here))
+    text = starter.text(name, told or "asgi", is_guess=told is None)
+    write_text(file, text, "w" if force else "x")
+    click.echo(f"{file} written for {name}; start it with: supervisor start -c {file}")
 
 
 @click.command()

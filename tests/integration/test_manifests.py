@@ -1,6 +1,8 @@
 """What is shipped for containers and Kubernetes fits the server's own deadlines and pages."""
 
+import http.client
 import re
+import signal
 from pathlib import Path
 
 import kubernetes_validate
@@ -8,6 +10,8 @@ import pytest
 import yaml
 
 from supervisor.config.load import load
+from tests.support.clients import endpoint
+from tests.support.harness import DEADLINE, Server
 
 CONF = Path(__file__).parents[2] / "conf"
 MANIFESTS = sorted((CONF / "kubernetes").glob("*.yaml"))
@@ -57,7 +61,7 @@ def test_the_probes_ask_the_status_worker(container, loaded):
     """Its port and its pages; the traffic goes to the other section."""
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     sections = {one.common.type: one.listen[0].address.port for one in loaded.workers}
-    assert sections == {"http": ports["http"], "status": ports["status"]}
+    assert sections == {"asgi": ports["http"], "status": ports["status"]}
     pages = {
         name: container[f"{name}Probe"]["httpGet"] for name in ("startup", "readiness", "liveness")
     }
@@ -95,4 +99,31 @@ def test_the_image_runs_it_as_pid_1_and_as_no_root():
     for source in " ".join(copied).split():
         assert (CONF.parent / source).exists(), source
     read, problems = load(CONF / "container/supervisor.toml")
-    assert (problems.lines, read.log.format) == ([], "json")
+    assert (problems.lines, read.log.format, read.master.restart) == ([], "json", "on-crash")
+    assert "'.[http,metrics]'" in text
+
+
+def test_the_image_serves_an_application_and_its_metrics(started, tmp_path):
+    """The image's configuration and application, on any port."""
+    settings = [
+        f"master.runtime_directory={tmp_path / 'run'}",
+        *(f'workers.{name}.listen=["tcp://127.0.0.1:0"]' for name in ("web", "status")),
+        "workers.web.children=2",
+    ]
+    words = [word for setting in settings for word in ("--set", setting)]
+    config = CONF / "container/supervisor.toml"
+    started.append(server := Server(CONF / "container", config, arguments=words))
+    server.wait_for("server ready|server stopped")
+    assert asked(server, "web", "/") == b"served by a supervisor"
+    assert b"supervisor_requests_total" in asked(server, "status", "/metrics")
+    assert server.stop() == -signal.SIGTERM
+
+
+def asked(server, section, path):
+    """Return the body of an answer."""
+    connection = http.client.HTTPConnection(*endpoint(server.address(section)), timeout=DEADLINE)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().read()
+    finally:
+        connection.close()

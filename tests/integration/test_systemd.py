@@ -20,7 +20,7 @@ pytestmark = pytest.mark.systemd
 
 ECHO_PORT = 7000
 PROC = Path("/proc")
-DEFAULT = (SOURCES / "conf/supervisor.toml").read_text()
+DEFAULT = (SOURCES / "conf/supervisor.toml").read_text().replace("on-crash", "never")
 INSIDE = "/opt/supervisor/src/tests/programs"
 GATED = (
     DEFAULT
