@@ -16,7 +16,7 @@ from supervisor.errors import StartError, Stop
 from supervisor.log.entries import log
 from supervisor.system import process, signals
 from supervisor.system.notify import Notifier
-from supervisor.system.signals import SignalRecorder
+from supervisor.system.recorder import SignalRecorder
 
 _TOLD_EVERY: Final = 10.0  # s; a service manager hears that the start goes on
 _LONGEST_LINE: Final = 65_536  # bytes; a longer one is logged in parts
