@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from resource import RUSAGE_THREAD, getrusage, struct_rusage
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _TEXT = b"text/plain; charset=utf-8"
 _SLOW = 10_000_000  # ns: slower calls are spread over the children by the kernel
+_CERTAINLY_SLOW = 100_000_000  # ns: nobody waits so long for a processor
 _SLOW_FOR = 1_000_000_000  # ns
 
 
@@ -42,16 +44,39 @@ class Service:
         self.log = log
         self.trust = Trust(trusted)
         self.request_id = request_id.lower().encode()
+        self.is_wary = False  # `mark` is to be called
+        self._wary_until = 0  # monotonic ns
+        self._before: struct_rusage | None = None
         self._block = child.block
 
     def is_spread(self, now: int, elapsed: int) -> bool:
         """Tell whether kept connections end now: this or another request of the section was slow of
         late, or the server is about to stop.
         """
-        if elapsed >= _SLOW:
+        if elapsed >= _SLOW and self._is_slow(now, elapsed):
             self._block.be_slow_until(now + _SLOW_FOR)
             return True
         return self._block.words[SLOW_UNTIL] > now or self.child.server_is_ending
+
+    def mark(self, now: int) -> None:
+        """The loop has waited: what is used from now on is used by requests."""
+        self.is_wary = now < self._wary_until
+        self._before = getrusage(RUSAGE_THREAD) if self.is_wary else None
+
+    def _is_slow(self, now: int, elapsed: int) -> bool:
+        """Tell whether the request itself took so long, or the machine had no time for it, which no
+        other child would change: then it has neither waited nor computed. To know that costs a
+        microsecond a turn of the loop, so it is looked at after a first suspicion.
+        """
+        if elapsed >= _CERTAINLY_SLOW or self.child.served.lock is not None:
+            return True
+        before = self._before
+        self._wary_until, self.is_wary = now + _SLOW_FOR, True
+        if before is None:
+            return False
+        after = getrusage(RUSAGE_THREAD)
+        computed = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        return after.ru_nvcsw > before.ru_nvcsw or computed * 2e9 >= _SLOW
 
     def refused(self, client: Client, status: int, reason: str) -> None:
         """Count and log a request that no application saw."""

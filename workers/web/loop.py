@@ -117,6 +117,8 @@ class Loop:
     def _turn(self) -> None:
         self._set_accepting()
         events = self._epoll.poll(self._patience())
+        if self._service.is_wary:
+            self._service.mark(monotonic_ns())
         if len(events) > 1 and self._accepts:
             # A request on a fresh connection waits behind no other while a child is free.
             events.sort(key=lambda event: event[0] not in self._listeners)
