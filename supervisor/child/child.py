@@ -14,7 +14,7 @@ from supervisor.child.arrivals import Arrivals
 from supervisor.child.order import Order
 from supervisor.child.place import Place
 from supervisor.child.renewal import Limits, Renewal
-from supervisor.child.requests import Burst, Request, Requests, Step
+from supervisor.child.requests import Batch, Request, Requests, TimedStep
 from supervisor.errors import Stop
 from supervisor.log import entries
 from supervisor.scoreboard.layout import STRIDE, State
@@ -185,17 +185,17 @@ class Child:
         """
         self._requests.serve_from_threads(count)
 
-    def burst(self) -> Burst:
+    def burst(self) -> Batch:
         """Context of requests that follow each other at once, one in hand at a time: cheaper than a
         `request` for each. Call `done` after each.
         """
-        return Burst(self._requests)
+        return Batch(self._requests)
 
-    def step(self) -> Step | None:
+    def step(self) -> TimedStep | None:
         """Context, again and again, of what a request that is not `timed` does between two waits:
         longer than `request_timeout` it may not compute. None where requests have no deadline.
         """
-        return Step(self._requests) if self._requests.has_deadline else None
+        return TimedStep(self._requests) if self._requests.has_deadline else None
 
     @property
     def served(self) -> Requests:

@@ -71,7 +71,7 @@ class Requests:
         self._watch: Callable[[], object] = bool
         self._watched_for = 0  # ns
         self._watched_until = sys.maxsize  # monotonic ns
-        self._timed: dict[InHand | Step, None] = {}  # with a deadline, oldest first
+        self._timed: dict[InHand | TimedStep, None] = {}  # with a deadline, oldest first
 
     @property
     def has_deadline(self) -> bool:
@@ -131,7 +131,7 @@ class Requests:
         if self._timeout and request.timed:
             self.end_time(request)
 
-    def time(self, timed: InHand | Step) -> None:
+    def time(self, timed: InHand | TimedStep) -> None:
         """Give it the deadline, counted from when it began, which is now."""
         self._timed[timed] = None
         if len(self._timed) == 1:
@@ -139,7 +139,7 @@ class Requests:
             if self._stop_by is not None:
                 self.arm()
 
-    def end_time(self, timed: InHand | Step) -> None:
+    def end_time(self, timed: InHand | TimedStep) -> None:
         """It has ended in time."""
         del self._timed[timed]
         self.arm()
@@ -265,7 +265,7 @@ class Request:
             requests.names.remove(self._place)
 
 
-class Burst:
+class Batch:
     """Requests one after another, as a context: the child is busy from the first to the last."""
 
     __slots__ = ("_requests", "begun", "timed")
@@ -275,7 +275,7 @@ class Burst:
         self.timed = True
         self.begun = 0  # monotonic ns, of the one in hand
 
-    def __enter__(self) -> Burst:
+    def __enter__(self) -> Batch:
         self.begun = now = monotonic_ns()
         self._requests.begin(self, now)
         return self
@@ -292,7 +292,7 @@ class Burst:
         self._requests.let_go(self, monotonic_ns())
 
 
-class Step:
+class TimedStep:
     """A context for code between two waits of a request without a deadline of its own: the code has
     one. For a child that serves from its main thread.
     """

@@ -194,9 +194,9 @@ class Http2:
 
         self._child = child
         self._threads: int = options.threads
-        self._call: Call = Caller(application, child, options, self._threads).call
+        self._call: Call = WsgiCalls(application, child, options, self._threads).call
         if len(child.listeners) > 1:
-            self._call = in_turn(self._call, self._threads)
+            self._call = at_most(self._call, self._threads)
         self._engine = Granian(child, options, "wsgi", self._call, threads=self._threads)
 
     def run(self) -> None:
@@ -207,7 +207,7 @@ class Http2:
         self._engine.drain(self._threads)
 
 
-def in_turn(call: Call, threads: int) -> Call:
+def at_most(call: Call, threads: int) -> Call:
     """The call, at most so many at once: each listener has an engine, and each engine `threads`."""
     turn = threading.Semaphore(threads)
 
@@ -220,7 +220,7 @@ def in_turn(call: Call, threads: int) -> Call:
     return wait_and_call
 
 
-class Caller:
+class WsgiCalls:
     """Turns what the engine hands over into one call of the application (PEP 3333)."""
 
     def __init__(

@@ -6,7 +6,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 from supervisor.child.child import Child
-from supervisor.child.requests import Step
+from supervisor.child.requests import TimedStep
 
 
 def stepped(running: Awaitable[None], child: Child) -> Awaitable[None]:
@@ -22,7 +22,7 @@ def stepped(running: Awaitable[None], child: Child) -> Awaitable[None]:
 class _Steps:
     """Stands between a task and a coroutine, and is no task itself: `current_task` stays right."""
 
-    def __init__(self, running: Awaitable[None], step: Step) -> None:
+    def __init__(self, running: Awaitable[None], step: TimedStep) -> None:
         self._running = running.__await__()
         self._step = step
 
