@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import click
 
-from supervisor.cli import look, man, run, start, write
+from supervisor.cli import convert, look, man, run, start, write
 from supervisor.cli.options import rows_of_help
 from supervisor.errors import SupervisorError, SystemFailure
 from supervisor.log import entries
@@ -70,6 +70,7 @@ for _command in (
     look.top,
     look.console,
     write.init,
+    convert.convert,
     write.types,
     write.unit,
     man.man,

@@ -18,6 +18,7 @@ from supervisor.child import registry
 from supervisor.cli import roff
 from supervisor.cli.man import PAGES
 from supervisor.config import keys
+from supervisor.config.equivalents import EQUIVALENTS
 from supervisor.config.keys import Key
 from supervisor.config.schema import Config, LogOptions, MasterOptions, Options
 from supervisor.errors import STATUSES
@@ -148,12 +149,25 @@ def _items(rows: Iterable[tuple[str, str]]) -> Iterator[str]:
         yield from roff.item(roff.escaped(name), [text])
 
 
+def _equivalents(_: click.Group) -> Iterator[str]:
+    for program, options in EQUIVALENTS.items():
+        yield f".SS From {program}"
+        yield from _items(
+            (
+                ", ".join(one.names.split()),
+                "; ".join(filter(None, (one.plain, one.note))) or "so here",
+            )
+            for one in options
+        )
+
+
 _PARTS: Final[dict[str, Callable[[click.Group], Iterator[str]]]] = {
     "synopsis": _synopsis,
     "commands": _commands,
     "signals": _signals,
     "statuses": _statuses,
     "common": _common,
+    "equivalents": _equivalents,
     "types": _types,
     "modules": _modules,
 }

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
+from supervisor.config.equivalents import meant
 from supervisor.errors import ConfigError, Exit
 
 
@@ -102,6 +103,9 @@ def unknown(name: str, known: Iterable[str], what: str = "key") -> str:
     """`unknown key; did you mean 'children'?`"""
     import difflib
 
+    theirs = meant(name) if what == "key" else ""
+    if theirs:
+        return f"unknown key; {theirs}"
     near = difflib.get_close_matches(name, list(known), n=1)
     return f"unknown {what}" + (f"; did you mean {near[0]!r}?" if near else "")
 

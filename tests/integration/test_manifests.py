@@ -115,7 +115,7 @@ def test_the_image_serves_an_application_and_its_metrics(started, tmp_path):
     started.append(server := Server(CONF / "container", config, arguments=words))
     server.wait_for("server ready|server stopped")
     assert asked(server, "web", "/") == b"served by a supervisor"
-    assert b"supervisor_requests_total" in asked(server, "status", "/metrics")
+    assert b"supervisor_ready{" in asked(server, "status", "/metrics")
     assert server.stop() == -signal.SIGTERM
 
 
