@@ -125,12 +125,12 @@ class Arrivals:
         sock.setblocking(False)
         task = self._loop.create_task(self._connect(connection, sock))
         self._opening.add(task)
-        self._service.opening = len(self._opening)
+        self._service.note_opening(len(self._opening))
         task.add_done_callback(self._opened)
 
     def _opened(self, task: asyncio.Task[Any]) -> None:
         self._opening.discard(task)
-        self._service.opening = len(self._opening)
+        self._service.note_opening(len(self._opening))
 
     async def _connect(self, connection: Connection, sock: socket.socket) -> None:
         try:

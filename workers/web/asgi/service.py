@@ -104,6 +104,13 @@ class Service:
         if self.when_fewer is not None:
             self.when_fewer()
 
+    def note_opening(self, number: int) -> None:
+        """So many are accepted, and no more: others see them at once, and a child is not ahead of
+        the mean by its own newest.
+        """
+        self.opening = number
+        self.requests.hold(self.held, self.streams)
+
     def stream(self, more: int) -> None:
         """So many more answers go on for long."""
         self.streams += more

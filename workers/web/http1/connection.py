@@ -105,10 +105,14 @@ class Connection(Incoming):
         request = self.request
         if request is None or request.method == "HEAD" or status in WITHOUT_BODY or status < 200:
             return self._in_steps(status, fields, body, date)
+        if self._framing is not NOTHING:
+            raise InvalidAnswer(f"status {status} cannot begin an answer here")
         head = Head(status, None)
         head.add(fields)
-        if self._framing is not NOTHING or (head.length not in (None, len(body))):
-            return self._in_steps(status, fields, body, date)
+        if head.length not in (None, len(body)):
+            is_longer = len(body) > (head.length or 0)
+            word = "longer" if is_longer else "shorter"
+            raise InvalidAnswer(f"the body is {word} than its Content-Length")
         lines = head.lines
         lines.append(b"Content-Length: %d" % len(body))
         keeps = self._may_keep(COUNTED, head)
