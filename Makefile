@@ -73,5 +73,5 @@ bench-peers: install $(PEERS)/.installed  ## Measure ours beside its peers, an h
 	@$(BIN)/python -m tests.benchmarks peers $(ARGS)
 
 clean:  ## Remove what the targets made
-	rm -rf $(VENV) $(PEERS) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage .coverage.* .hypothesis
+	rm -rf $(VENV) .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage .coverage.* .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -10,7 +10,12 @@ from typing import Any
 import pytest
 
 from tests.support import configs
-from tests.support.harness import Program, Server
+from tests.support.harness import Program, Server, restore_signals
+
+
+def pytest_configure() -> None:
+    """Begin as a test started in a terminal does."""
+    restore_signals()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

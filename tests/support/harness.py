@@ -29,6 +29,16 @@ SUPERVISOR = str(Path(sys.executable).with_name("supervisor"))
 FIRST_DESCRIPTOR = 64
 
 
+def restore_signals() -> None:
+    """Give INT and QUIT their defaults where they were ignored by inheritance, as below
+    `nohup make test &`: what the tests start would inherit that.
+    """
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            is_int = number is signal.SIGINT
+            signal.signal(number, signal.default_int_handler if is_int else signal.SIG_DFL)
+
+
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return a clean environment; only what coverage needs to follow the children is inherited."""
     kept = {key: value for key, value in os.environ.items() if key.startswith("COVERAGE_")}
