@@ -152,7 +152,7 @@ class Reader:
 
 def stays(command):
     """Tell whether a command is a server in the foreground."""
-    return re.fullmatch(r"supervisor start(?! --daemon)[^;|&]*", command) is not None
+    return re.fullmatch(r"supervisor (start(?! --daemon)|run)\b[^;|&]*", command) is not None
 
 
 def entries(shown):
