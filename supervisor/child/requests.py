@@ -121,7 +121,7 @@ class Requests:
         if self._timeout and request.timed:
             self.time(request)
 
-    def let_go(self, request: InHand, now: int) -> None:
+    def remove(self, request: InHand, now: int) -> None:
         """It is no longer in hand."""
         row = self._row
         row[ACTIVE] = self.active = active = self.active - 1
@@ -198,14 +198,14 @@ class Requests:
             return self.names.add(now, name, request_id)
 
     def leave(self, request: InHand, now: int, elapsed: int, failed: bool, place: int) -> None:
-        """It has ended: as `let_go` and `account`."""
+        """It has ended: as `remove` and `account`."""
         if self.lock is None:
-            self.let_go(request, now)
+            self.remove(request, now)
             self.account(elapsed, failed)
             self.names.remove(place)
         else:
             with self.lock:
-                self.let_go(request, now)
+                self.remove(request, now)
                 self.account(elapsed, failed)
                 self.names.remove(place)
 
@@ -255,11 +255,11 @@ class Request:
         failed = self._failed or (kind is not None and not issubclass(kind, Stop))
         elapsed = now - self.begun if self.timed else None
         if requests.lock is None:
-            requests.let_go(self, now)
+            requests.remove(self, now)
             requests.account(elapsed, failed)
         else:
             with requests.lock:
-                requests.let_go(self, now)
+                requests.remove(self, now)
                 requests.account(elapsed, failed)
         if self._name:
             requests.names.remove(self._place)
@@ -289,7 +289,7 @@ class Batch:
             requests.arm()
 
     def __exit__(self, *_: object) -> None:
-        self._requests.let_go(self, monotonic_ns())
+        self._requests.remove(self, monotonic_ns())
 
 
 class TimedStep:

@@ -101,7 +101,7 @@ def _name_of(app: str) -> str:
 
 
 def _wanted(app: str, name: str, bind: tuple[str, ...], environ: Mapping[str, str]) -> _Table:
-    """What the command line and the environment say, but for the type."""
+    """The table that command line and environment describe, but for the type."""
     if not is_name(name):
         raise click.BadParameter(f"{name!r}: {NAMES}", param_hint="--name")
     section: dict[str, Any] = {"type": "wsgi", "app": app, "children": "auto"}

@@ -1,4 +1,4 @@
-"""What `init` writes: a configuration for the application that a folder seems to hold.
+"""The file that `init` writes: a configuration for the application that a folder seems to hold.
 
 Source files are read, never imported.
 """

@@ -1,4 +1,4 @@
-"""What the environment says in a configuration: `${NAME}` in its strings, and SUPERVISOR__ keys."""
+"""The environment in a configuration: `${NAME}` in its strings, and SUPERVISOR__ keys."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def expand(value: Any, environ: Mapping[str, str], found: dict[str, str], path: 
 
 
 def overrides(environ: Mapping[str, str], table: Mapping[str, Any]) -> Iterator[Override]:
-    """What variables such as SUPERVISOR__WORKERS__WEB__CHILDREN set. A key that `table` has is
+    """The keys set by variables like SUPERVISOR__WORKERS__WEB__CHILDREN. A key that `table` has is
     found without case, `-` as `_`; names in an `env` table stay as they are.
     """
     for variable in sorted(environ):

@@ -1,4 +1,4 @@
-"""What the options of gunicorn, uvicorn and uWSGI are called here: one table for `convert`, for the
+"""The options of gunicorn, uvicorn and uWSGI with their names here: one table for `convert`, the
 manual, and for an unknown key that is an option of theirs.
 """
 

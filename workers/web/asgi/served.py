@@ -109,7 +109,7 @@ class Served:
     def _count(self, elapsed: int | None, now: int, failed: bool) -> None:
         service = self._service
         requests = service.requests
-        requests.let_go(self, now)
+        requests.remove(self, now)
         requests.account(elapsed, failed)
         requests.names.remove(self._place)
         if self.status:

@@ -28,7 +28,7 @@ async def drain(service: Service, arrivals: Arrivals) -> None:
     arrivals.stop()
     arrivals.take_what_waits()
     await arrivals.opened()
-    await _let_go_of_idle(service, 0.0 if is_hurried else _IDLE)
+    await _close_idle(service, 0.0 if is_hurried else _IDLE)
     _restart_sockets(service)
     streams = min(service.options.stream_timeout, timeout / 2)
     streams = streams if is_hurried else max(streams, timeout - _UNHURRIED)
@@ -43,7 +43,7 @@ async def drain(service: Service, arrivals: Arrivals) -> None:
     await _cancel_all(service)
 
 
-async def _let_go_of_idle(service: Service, patience: float) -> None:
+async def _close_idle(service: Service, patience: float) -> None:
     """A request that is on its way to a kept connection is answered, with `Connection: close`."""
     if patience and service.idle:
         await _until(service, monotonic() + patience, lambda: not service.idle)
