@@ -11,10 +11,11 @@ from supervisor.child.child import Child
 from supervisor.child.worker import Worker
 from supervisor.config.schema import Connection, Options, Seconds, TlsTable
 from supervisor.system import tls
+from supervisor.workers.web.bounds import Times
 from supervisor.workers.web.calls import Call, Service
 from supervisor.workers.web.client import Client
 from supervisor.workers.web.http1 import Limits, Request
-from supervisor.workers.web.loop import Loop, Times
+from supervisor.workers.web.loop import Loop
 from supervisor.workers.web.site import FileCall
 from supervisor.workers.web.static_files import Files
 

@@ -18,10 +18,11 @@ from supervisor.workers.web.application import (
     preloaded,
     prepare,
 )
+from supervisor.workers.web.bounds import Sizes, Times
 from supervisor.workers.web.calls import Service
 from supervisor.workers.web.gateway import Gateway
 from supervisor.workers.web.http1 import Limits
-from supervisor.workers.web.loop import Loop, Sizes, Times
+from supervisor.workers.web.loop import Loop
 from supervisor.workers.web.site import mounted
 
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -31,8 +30,8 @@ class Renewal:
     """The limits of this very child. `memory` tells its size in bytes."""
 
     def __init__(self, limits: Limits, slot: int, pipe: int, memory: Callable[[], int]) -> None:
-        self._requests = _drawn(limits.requests)
-        self._size = _drawn(limits.memory)
+        self._requests = round(jittered(limits.requests))
+        self._size = round(jittered(limits.memory))
         self._memory = memory
         self._slot, self._pipe = slot, pipe
 
@@ -62,5 +61,9 @@ class Renewal:
         return float("inf")
 
 
-def _drawn(limit: int) -> int:
-    return round(limit * random.uniform(1 - _JITTER, 1 + _JITTER))
+def jittered(value: float) -> float:
+    """The value, up to a tenth less or more. The kernel's own random numbers: the module random
+    would cost each start its import, hashes and all.
+    """
+    share = int.from_bytes(os.urandom(4)) / 2**32
+    return value * (1 + _JITTER * (2 * share - 1))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import Callable, Iterable
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from supervisor.child.registry import Loaded, LoadedSection
+from supervisor.child.renewal import jittered
 from supervisor.child.shared import Shared
 from supervisor.child.worker import Worker
 from supervisor.config.schema import Config
@@ -21,9 +21,6 @@ from supervisor.system.recorder import SignalRecorder
 from supervisor.system.resources import Resources
 from supervisor.system.runtime import RuntimeDirectory
 from supervisor.system.terminal import ProcessGroup
-
-_JITTER: Final = 0.1  # of the age at which a generation is renewed
-
 
 Greeting = Callable[["Booted"], None]
 
@@ -64,7 +61,7 @@ class Booted(NamedTuple):
         master, every = self.config.master, self.config.master.renew.every
 
         def age() -> float:
-            return every * random.uniform(1 - _JITTER, 1 + _JITTER) if every else float("inf")
+            return jittered(every) if every else float("inf")
 
         return Policy(
             restarts=master.restart == "on-crash",

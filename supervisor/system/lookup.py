@@ -1,7 +1,9 @@
 """Where a running server is to be found: its runtime directory, as readers have it.
 
 A directory is trusted only if it is the reader's own, root's, or the user's that the configuration
-names: anybody may make /tmp/NAME-0, with a lock and a pid of his choice in it.
+names: anybody may make /tmp/NAME-0, with a lock and a pid of his choice in it. One exception:
+systemd's DynamicUser=, a user that no configuration can name, has its directory below /run, where
+only root makes one.
 """
 
 from __future__ import annotations
@@ -11,12 +13,16 @@ import os
 import pwd
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
 
 from supervisor.config.schema import MasterOptions
 from supervisor.errors import NameProblem, NotRunning
 from supervisor.system import privileges, record_lock
 from supervisor.system.files import directory_at, opened_regular
 from supervisor.system.runtime import LOCK, SCOREBOARD
+
+_RUN: Final = Path("/run")
+_DYNAMIC: Final = range(61_184, 65_520)  # uids of DynamicUser=, systemd.exec(5)
 
 
 class Found:
@@ -54,11 +60,11 @@ def runtime_directories(name: str, configured: str) -> list[Path]:
     user = environ.get("XDG_RUNTIME_DIR", "")
     places = [Path(given)] if given else []
     if uid == 0:
-        places.append(Path("/run") / name)
+        places.append(_RUN / name)
     if user and os.path.isdir(user):
         places.append(Path(user) / name)
     places.append(Path("/tmp") / f"{name}-{uid}")
-    return places if uid == 0 else [*places, Path("/run") / name]
+    return places if uid == 0 else [*places, _RUN / name]
 
 
 def find_running(name: str, options: MasterOptions) -> tuple[Found, int]:
@@ -66,12 +72,23 @@ def find_running(name: str, options: MasterOptions) -> tuple[Found, int]:
     of a directory that is not trusted.
     """
     trusted = _trusted(options)
-    places = [Found(one, trusted) for one in runtime_directories(name, options.runtime_directory)]
+    paths = runtime_directories(name, options.runtime_directory)
+    places = [Found(one, trusted | _dynamic_user(one)) for one in paths]
     for place in places:
         pid = place.owner()
         if pid is not None:
             return place, pid
     raise NotRunning(f"{name} is not running" + "".join(_told(places)))
+
+
+def _dynamic_user(path: Path) -> frozenset[int]:
+    """The owner of `path`, if that is a user which systemd made for the time of a service."""
+    with contextlib.suppress(OSError):
+        uid, parent = path.lstat().st_uid, _RUN.lstat()
+        is_roots = parent.st_uid == 0 and not parent.st_mode & 0o022
+        if path.parent == _RUN and is_roots and uid in _DYNAMIC:
+            return frozenset({uid})
+    return frozenset()
 
 
 def _trusted(options: MasterOptions) -> frozenset[int]:

@@ -52,7 +52,14 @@ DEVIATIONS = (
         reason="Host is the application's matter: frameworks compare it with the names they allow",
         engines=HYPER,
         statuses=(200, 200),
-        cases=("no-host", "two-hosts", "host-with-path", "host-with-user", "host-with-space"),
+        cases=(
+            "no-host",
+            "two-hosts",
+            "host-with-path",
+            "host-with-user",
+            "host-with-space",
+            "empty-host",
+        ),
     ),
     Deviation(
         reason="which target suits which method is the application's matter too",

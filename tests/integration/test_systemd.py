@@ -20,13 +20,11 @@ pytestmark = pytest.mark.systemd
 
 ECHO_PORT = 7000
 PROC = Path("/proc")
-DEFAULT = (SOURCES / "conf/supervisor.toml").read_text().replace("on-crash", "never")
+DEFAULT = (SOURCES / "conf/supervisor.toml").read_text().replace('restart = "on-crash"\n', "")
 INSIDE = "/opt/supervisor/src/tests/programs"
-GATED = (
-    DEFAULT
-    + table("master", working_directory=INSIDE, start_timeout=60.0)
-    + table("workers.gate", type="gates:Gate", fifo="/opt/supervisor/gate")
-)
+GATED = DEFAULT.replace(
+    "[master]\n", table("master", working_directory=INSIDE, start_timeout=60.0)
+) + table("workers.gate", type="gates:Gate", fifo="/opt/supervisor/gate")
 
 
 @contextlib.contextmanager

@@ -103,7 +103,8 @@ def test_files_are_served_over_tls(serve, certificate, tmp_path):
     )
     server = serve(text)
     connection = secured(server, client(certificate))
-    connection.sendall(b"GET /page HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    head = b"GET /page HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    connection.sendall(head)
     assert rest(connection).endswith(b"secret page")
     assert server.stop() == -signal.SIGTERM
 

@@ -32,8 +32,10 @@ BINDS = {
     Path(sysconfig.get_path("purelib")): "/opt/supervisor/lib",
     Path(sys.base_prefix): "/opt/python",
 }
+# Its library may be looked up below a home that the unit hides, and Debian may have another.
+PYTHON = f"/opt/python/bin/python{sys.version_info.major}.{sys.version_info.minor}"
 SCRIPT = f"""\
-#!/opt/python/bin/python{sys.version_info.major}.{sys.version_info.minor}
+#!/usr/bin/env -S LD_LIBRARY_PATH=/opt/python/lib {PYTHON}
 import sys
 sys.path += ["/opt/supervisor/src", "/opt/supervisor/lib"]
 from supervisor.cli.main import main

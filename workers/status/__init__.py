@@ -22,10 +22,11 @@ from supervisor.scoreboard.reader import Snapshot
 from supervisor.views import statistics
 from supervisor.workers.status import pages
 from supervisor.workers.status.pages import Answer, Route, text
+from supervisor.workers.web.bounds import Times
 from supervisor.workers.web.calls import Call, Service
 from supervisor.workers.web.client import Client
 from supervisor.workers.web.http1 import Limits, Request
-from supervisor.workers.web.loop import Loop, Times
+from supervisor.workers.web.loop import Loop
 
 _PAGE: Final = {
     "/": ("status.html", "text/html; charset=utf-8"),

@@ -12,7 +12,7 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from supervisor.workers.web.http1 import Connection
+from supervisor.workers.web.http1 import Connection, Reading
 
 if TYPE_CHECKING:
     from supervisor.workers.web.calls import Call
@@ -76,6 +76,22 @@ class Client:
             while left := self.sock.pending():  # type: ignore[attr-defined]
                 data += self.sock.recv(left)
         return data
+
+    @property
+    def is_idle(self) -> bool:
+        """True between two requests, with nothing left to send."""
+        return self.call is None and self.http.state is Reading.IDLE and not self.unsent
+
+    def shake_hands(self) -> bool:
+        """Go on with the handshake of TLS; False where it has to send first. Raises what is of
+        WANTS_MORE, and OSError for a client that speaks something else.
+        """
+        try:
+            self.sock.do_handshake()  # type: ignore[attr-defined]
+        except ssl.SSLWantWriteError:
+            return False
+        self.is_shaking = False
+        return True
 
     @property
     def unsent(self) -> int:

@@ -58,7 +58,7 @@ Whoever makes an environment out of them drops names with an underscore.
 
 from supervisor.workers.web.http1.answers import InvalidAnswer, date_line, phrase
 from supervisor.workers.web.http1.connection import Connection
-from supervisor.workers.web.http1.incoming import END, Event, Reading
+from supervisor.workers.web.http1.reading import END, Event, Reading
 from supervisor.workers.web.http1.request import Limits, Refusal, Request
 
 __all__ = [

@@ -6,14 +6,8 @@ from collections.abc import Iterable
 from enum import IntEnum
 
 from supervisor.workers.web.http1.answers import WITHOUT_BODY, Head, InvalidAnswer, phrase
-from supervisor.workers.web.http1.incoming import (
-    CHUNK_SIZE,
-    DONE,
-    GIVEN_UP,
-    IDLE,
-    LENGTH,
-    Incoming,
-)
+from supervisor.workers.web.http1.incoming import Incoming
+from supervisor.workers.web.http1.reading import CHUNK_SIZE, DONE, GIVEN_UP, IDLE, LENGTH
 from supervisor.workers.web.http1.request import Limits
 
 

@@ -8,55 +8,33 @@ llhttp's to tell.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from enum import IntEnum
-from typing import Final
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
+from supervisor.workers.web.http1.reading import (
+    CHUNK,
+    CHUNK_SIZE,
+    DONE,
+    END,
+    ENDING,
+    EXTENDED_SIZE,
+    FAULTY,
+    HEAD,
+    IDLE,
+    LENGTH,
+    METHOD,
+    METHOD_SO_FAR,
+    TRAILERS,
+    Event,
+    end_of_head,
+    too_long,
+)
 from supervisor.workers.web.http1.request import Fields, Limits, Refusal, Request, judge
-
-
-class Reading(IntEnum):
-    """Where the machine stands in the client's bytes."""
-
-    IDLE = 0  # nothing of a request has come
-    HEAD = 1
-    METHOD = 2  # the method is refused; whether it is one at all cannot be seen yet
-    LENGTH = 3  # in a body of known length
-    CHUNK_SIZE = 4
-    CHUNK = 5
-    TRAILERS = 6
-    ENDING = 7  # the body is whole, which is to be told
-    DONE = 8  # the request is whole
-    FAULTY = 9
-    GIVEN_UP = 10
-
-
-class End:
-    """The event that a body is whole: there is one, END."""
-
-    def __repr__(self) -> str:
-        return "END"
-
-
-END: Final = End()
-Event = Request | Refusal | bytes | End
-
-IDLE, HEAD, METHOD, LENGTH, CHUNK_SIZE, CHUNK, TRAILERS, ENDING, DONE, FAULTY, GIVEN_UP = Reading
 
 _EMPTY = frozenset((b"", b"\r", b"\n"))
 _EXTENSION = 4096  # bytes of the line before a chunk
 _EXTENSIONS = 65_536  # of the extensions of a body
-_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
-_METHOD = re.compile(_TOKEN + rb"*")
-# RFC 9112, 7.1.1, with the "bad" white space that a recipient has to remove, and llhttp refuses.
-_EXTENDED = re.compile(
-    rb"([0-9A-Fa-f]+)(?:[ \t]*;[ \t]*%(t)b+"
-    rb'(?:[ \t]*=[ \t]*(?:%(t)b+|"(?:[^"\\\x00-\x08\x0a-\x1f\x7f]|\\[^\x00-\x08\x0a-\x1f\x7f])*"))?'
-    rb")+\r\n" % {b"t": _TOKEN}
-)
 
 
 class Incoming:
@@ -144,12 +122,12 @@ class Incoming:
     def _in_head(self, data: bytes) -> Event | None:
         """Parse a head as it comes, so that one that is malformed is refused at once."""
         before = self._head
-        piece = data[: min(_end_of_head(before, data), self._limits.header - len(before))]
+        piece = data[: min(end_of_head(before, data), self._limits.header - len(before))]
         self._head = before + piece
         self._rest = data[len(piece) :]
         event = self._parse(piece, self._head) if piece else None
         if event is None and len(self._head) >= self._limits.header:
-            return self._refuse(_too_long(self._head))
+            return self._refuse(too_long(self._head))
         return event
 
     def _parse(self, piece: bytes, head: bytes) -> Event | None:
@@ -215,12 +193,12 @@ class Incoming:
         """An unknown method is 501, but what is no method at all 400."""
         self.state = METHOD
         self._head += data
-        end = _METHOD.match(self._head).end()  # type: ignore[union-attr]  # it matches nothing too
+        end = METHOD_SO_FAR.match(self._head).end()  # type: ignore[union-attr]  # it matches nothing too
         if end < len(self._head):
             is_method = end > 0 and self._head[end] == 0x20
             return self._refuse(Refusal(501 if is_method else 400, "not a method known here"))
         if end >= self._limits.header:
-            return self._refuse(_too_long(self._head))
+            return self._refuse(too_long(self._head))
         return None
 
     # The body.
@@ -275,7 +253,7 @@ class Incoming:
     def _size_line(self, line: bytes) -> Refusal | None:
         digits = line
         if b";" in line:
-            found = _EXTENDED.fullmatch(line)
+            found = EXTENDED_SIZE.fullmatch(line)
             if found is None:
                 return Refusal(400, "malformed chunk extension")
             digits = found[1] + b"\r\n"
@@ -334,19 +312,6 @@ class Incoming:
         self.state = FAULTY
         self._rest = b""
         return refusal
-
-
-def _end_of_head(before: bytes, data: bytes) -> int:
-    """How many bytes of `data` belong to the head that began with `before`."""
-    overlap = before[-3:]
-    found = (overlap + data).find(b"\r\n\r\n")
-    return len(data) if found < 0 else found + 4 - len(overlap)
-
-
-def _too_long(head: bytes) -> Refusal:
-    if b"\r\n" in head:
-        return Refusal(431, "head too long")
-    return Refusal(414, "request line too long")
 
 
 # By state; a tuple, for an enum's hash is slow.
