@@ -35,8 +35,10 @@ class AnyOrder(RuleBasedStateMachine):
     @initialize()
     def start(self) -> None:
         section = configs.web("handlers:gated", children=CHILDREN)
-        master = {"restart": "on-crash", "stop_timeout": 1.0}
-        config = configs.write(self.directory, configs.hooks() + section, **master)
+        # User code takes the master's signals, once at the start and in each generation.
+        master = {"restart": "on-crash", "stop_timeout": 1.0, "preload": ["plugging"]}
+        meddling = configs.hooks(init="plug_ears", destroy="borrow_loop")
+        config = configs.write(self.directory, meddling + section, **master)
         self.server = Server(self.directory, config)
         self.server.wait_for("server ready ")
 
