@@ -175,8 +175,9 @@ def test_a_later_generation_that_cannot_start_is_tried_again(serve, tmp_path):
     server.wait_for("server restarting generation=4 ")
     mood.unlink()
     server.wait_for(r"server ready .*generation=([4-9]|\d\d)")
-    failed, first = server.stats()["crashes"]
-    assert "in a bad mood" in failed["traceback"]
+    # The connection still waits in the queue: the child that is ready at last may die of it too.
+    *later, first = server.stats()["crashes"]
+    assert sum("in a bad mood" in crash["traceback"] for crash in later) == 1
     assert (first["cause"], first["generation"]) == ("exit 1", 1)
     assert re.search("failed restart reason=.*in a bad mood", server.command("why").stdout)
     assert server.stop() == -signal.SIGTERM
