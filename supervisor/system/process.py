@@ -168,12 +168,6 @@ def dump_and_die(pid: int) -> None:
         os.kill(pid, signal.SIGALRM)
 
 
-def reap_all() -> None:
-    """Collect every process that has ended; for when none of them is a child any more."""
-    for _ in reap():
-        pass
-
-
 def reap_orphans(spared: Collection[int]) -> None:
     """Collect every process that has ended, but for those in `spared`."""
     for pid in set(own_children()) - set(spared):
