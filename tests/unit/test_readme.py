@@ -85,3 +85,18 @@ def test_the_measured_part_has_its_marks():
     """The benchmarks put their table between them."""
     assert README.text.count(f"{BEGIN}\n") == README.text.count(f"{END}\n") == 1
     assert README.text.index(BEGIN) < README.text.index(END)
+
+
+def test_advisories_name_tests_that_exist():
+    """The last column of each row: cases of requests, `file::test`."""
+    cases = tomllib.loads((ROOT / "tests/requests/rfc9112.toml").read_text())["case"]
+    files = {file.name: file.read_text() for file in (ROOT / "tests").rglob("test_*.py")}
+    known = {case["name"] for case in cases}
+    for name, text in files.items():
+        known |= {f"{name}::{test}" for test in re.findall(r"(?m)^(?:async )?def (test_\w+)", text)}
+    rows = re.findall(r"(?m)^\|.*\|$", page("supervisor-http.7").chapters()["Advisories"])[2:]
+    assert len(rows) > 20
+    for row in rows:
+        named = re.findall(r"`([^`]+)`", row.rsplit("|", 2)[1])
+        assert named, row
+        assert set(named) <= known, row
