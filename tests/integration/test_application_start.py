@@ -100,13 +100,17 @@ def test_a_module_that_is_missing_without_preload(launch):
     server.wait_for("^supervisor: error: .*no module named 'nowhere'")
 
 
-def test_a_missing_package(launch, tmp_path):
-    """Where the engine is not installed, one line says what to install."""
-    text = "raise ModuleNotFoundError(\"No module named 'websockets'\", name='websockets')\n"
-    (tmp_path / "websockets.py").write_text(text)
-    server = launch(section("asgi"), master={"working_directory": str(tmp_path)})
+@pytest.mark.parametrize(
+    ("package", "values", "extra"),
+    [("websockets", {}, "http"), ("granian", {"http": "2"}, "http2")],
+)
+def test_a_missing_package(launch, tmp_path, package, values, extra):
+    """Where it is not installed, one line says what to install."""
+    text = f"raise ModuleNotFoundError(\"No module named '{package}'\", name='{package}')\n"
+    (tmp_path / f"{package}.py").write_text(text)
+    server = launch(section("asgi", **values), master={"working_directory": str(tmp_path)})
     assert server.wait() == 78
-    server.wait_for(r"^supervisor: error: .*pip install 'prefork-supervisor\[http\]'")
+    server.wait_for(rf"^supervisor: error: .*pip install 'prefork-supervisor\[{extra}\]'")
 
 
 @pytest.mark.parametrize(

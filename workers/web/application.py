@@ -110,14 +110,15 @@ class ApplicationOptions(Options, frozen=True):
 
 
 def need(module: str, kind: str) -> None:
-    """Import a package of the extra `http`. Raises NameProblem that says what to install."""
+    """Import a package of an extra. Raises NameProblem that says what to install."""
     try:
         importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name != module:
             raise
+        extra = "http2" if module == "granian" else "http"
         raise NameProblem(
-            f"{kind} needs {module}: pip install 'prefork-supervisor[http]'", "type"
+            f"{kind} needs {module}: pip install 'prefork-supervisor[{extra}]'", "type"
         ) from None
 
 
