@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from supervisor.child.child import Child
 from supervisor.child.worker import Worker
-from supervisor.config.schema import Bytes, Options, Seconds
+from supervisor.config.schema import Bytes, Options, ProxyProtocol, Seconds
 from supervisor.system import tls
 from supervisor.workers.web.application import (
     ApplicationOptions,
@@ -21,6 +21,7 @@ from supervisor.workers.web.application import (
 )
 from supervisor.workers.web.lifespan import Lifespan
 from supervisor.workers.web.loops import new_loop, told_to_stop
+from supervisor.workers.web.proxy_header import proxies
 
 
 class Engine(Protocol):
@@ -59,6 +60,7 @@ class AsgiOptions(ApplicationOptions, frozen=True):
     close_spread: Annotated[
         Seconds, Meta(description="at a stop all WebSockets are closed within this time")
     ] = 0.0
+    proxy_protocol: ProxyProtocol = "off"
 
 
 class Asgi(Worker):
@@ -87,6 +89,8 @@ class Asgi(Worker):
 
             self._engine_class = engine.Http1
         check_files(options)
+        http = "2" if self._needs_granian else "1"
+        self._proxies = proxies(options.proxy_protocol, options.trusted_proxies, http)
         self._context = tls.context(options.tls) if options.tls else None
         self._application = preloaded(options)
 
@@ -106,7 +110,13 @@ class Asgi(Worker):
 
             return granian_asgi.engine(child, self.options, self._application, state, self._loop)
         return self._engine_class(
-            child, self.options, self._application, state, self._loop, self._context
+            child,
+            self.options,
+            self._application,
+            state,
+            self._loop,
+            self._context,
+            self._proxies,
         )
 
     def run(self, child: Child) -> None:

@@ -13,9 +13,17 @@ from msgspec import Meta
 from supervisor.child.child import Child
 from supervisor.child.names import load_object
 from supervisor.child.worker import Worker
-from supervisor.config.schema import Connection, Options, TlsOptions, TlsTable
+from supervisor.config.schema import (
+    Connection,
+    Options,
+    ProxyProtocol,
+    TlsOptions,
+    TlsTable,
+    TrustedProxies,
+)
 
 if TYPE_CHECKING:
+    from supervisor.workers.web.proxy_header import Proxies
     from supervisor.workers.web.tls import Tls
 
 _CHUNK: Final = 65_536
@@ -35,6 +43,8 @@ class StreamOptions(Options, frozen=True):
     ]
     connection_timeout: Connection = 60.0
     tls: TlsTable = None
+    proxy_protocol: ProxyProtocol = "off"
+    trusted_proxies: TrustedProxies = ()
 
 
 class Tcp(Worker):
@@ -47,6 +57,7 @@ class Tcp(Worker):
     def preload(self) -> None:
         self._serve = load_object(self.options.handler, "handler")
         self._tls = load_tls(self.options.tls)
+        self._proxies = load_proxies(self.options)
 
     def run(self, child: Child) -> None:
         timeout = self.options.connection_timeout
@@ -57,9 +68,11 @@ class Tcp(Worker):
         self, child: Child, connection: socket.socket, address: Any, timeout: float
     ) -> None:
         """One connection is one request; whatever the handler raises is an error of that
-        request.
+        request. To wait for the header of a proxy is not the handler's time.
         """
         try:
+            if self._proxies is not None:
+                address = self._introduced(child, self._proxies, connection, address)
             with child.request():
                 connection.settimeout(timeout)
                 if self._tls is not None:
@@ -69,6 +82,28 @@ class Tcp(Worker):
             log_failure(child, error, address)
         finally:
             hang_up(connection)
+
+    def _introduced(
+        self, child: Child, proxies: Proxies, connection: socket.socket, address: Any
+    ) -> Any:
+        """The client's address, as its proxy tells it; the proxy's own where it tells none."""
+        peer = address[0] if isinstance(address, tuple) else ""
+        introduction = proxies.introduction(peer)
+        try:
+            header = introduction.wait(child, connection, self.options.connection_timeout)
+        except OSError:
+            child.served.account(None, True)
+            raise
+        return header.source or address
+
+
+def load_proxies(options: StreamOptions) -> Proxies | None:
+    """As `load_tls`, for the proxies that introduce clients. Raises NameProblem."""
+    if options.proxy_protocol == "off":
+        return None
+    from supervisor.workers.web.proxy_header import proxies
+
+    return proxies(options.proxy_protocol, options.trusted_proxies)
 
 
 def load_tls(options: TlsOptions | None) -> Tls | None:

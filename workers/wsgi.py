@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from supervisor.child.child import Child
 from supervisor.child.worker import Worker
-from supervisor.config.schema import Options
+from supervisor.config.schema import Options, ProxyProtocol
 from supervisor.system import tls
 from supervisor.workers.web import access_log
 from supervisor.workers.web.application import (
@@ -23,6 +23,7 @@ from supervisor.workers.web.calls import Service
 from supervisor.workers.web.gateway import Gateway
 from supervisor.workers.web.http1 import Limits
 from supervisor.workers.web.loop import Loop
+from supervisor.workers.web.proxy_header import proxies
 from supervisor.workers.web.site import mounted
 
 
@@ -34,6 +35,7 @@ class WsgiOptions(ApplicationOptions, frozen=True):
     threads: Annotated[
         int, Meta(ge=1, le=1024, description="in each child, that call the application")
     ] = 1
+    proxy_protocol: ProxyProtocol = "off"
 
 
 class Wsgi(Worker):
@@ -49,6 +51,7 @@ class Wsgi(Worker):
     def preload(self) -> None:
         options = self.options
         self._tls = None if options.tls is None else tls.context(options.tls)
+        self._proxies = proxies(options.proxy_protocol, options.trusted_proxies, options.http)
         if options.http == "2":
             self._application = prepare(options, "wsgi")
         else:
@@ -72,7 +75,7 @@ class Wsgi(Worker):
         service = Service(
             child,
             access_log.log(options, child),
-            options.trusted_proxies,
+            () if self._proxies else options.trusted_proxies,
             options.request_id,
         )
         gateway = Gateway(self._application, service, options.root_path, threads=options.threads)
@@ -84,6 +87,7 @@ class Wsgi(Worker):
             Sizes(options.body_buffer, options.answer_buffer),
             self._tls,
             options.threads,
+            proxies=self._proxies,
         )
 
     def run(self, child: Child) -> None:

@@ -235,6 +235,17 @@ Connection = Annotated[
     Timeout,
     Meta(description="without progress of the client, then an error of that request"),
 ]
+ProxyProtocol = Annotated[
+    Literal["off", "v1", "v2"],
+    Meta(
+        description="a connection begins with the header of the PROXY protocol, from one of "
+        "trusted_proxies: it alone tells the client's address; else the connection ends"
+    ),
+]
+TrustedProxies = Annotated[
+    tuple[str, ...],
+    Meta(description='addresses and networks that may send the PROXY header; "*" = all'),
+]
 
 
 NAMES: Final = "expected letters, digits, '_', '-' and '.', at most 64"

@@ -10,6 +10,7 @@ import subprocess
 import pytest
 
 from tests.support.applications import ENGINES
+from tests.support.certificates import certificate_for
 from tests.support.clients import dial, line, rest
 from tests.support.configs import table, web, write
 from tests.support.harness import DEADLINE, SUPERVISOR
@@ -20,17 +21,7 @@ pytestmark = pytest.mark.skipif(not shutil.which("openssl"), reason="needs opens
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
     """Return the paths of a certificate for localhost, which is its own authority, and its key."""
-    directory = tmp_path_factory.mktemp("tls")
-    paths = directory / "certificate.pem", directory / "key.pem"
-    options = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-x509"]
-    options += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-    subprocess.run(
-        ["openssl", "req", *options, "-out", paths[0], "-keyout", paths[1], "-days", "2"],
-        check=True,
-        capture_output=True,
-        timeout=DEADLINE,
-    )
-    return tuple(map(str, paths))
+    return certificate_for(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +161,19 @@ def test_a_handler_is_drained(serve, certificate):
     connection.sendall(b".")
     assert rest(connection) == b"done\n"
     assert server.wait() == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("kind", ["wsgi", "asgi"])
+def test_a_silent_handshake_does_not_delay_the_stop(serve, certificate, kind):
+    """Who has not even greeted has no request that could be lost."""
+    common = {"listen": ["tcp://127.0.0.1:0"], "connection_timeout": DEADLINE}
+    text = table("workers.web", tls=tls(certificate), **(common | ENGINES[kind]))
+    server = serve(text, master={"stop_timeout": DEADLINE})
+    dial(server).sendall(b"\x16")
+    secured(server, client(certificate)).close()  # so the first one is accepted too
+    assert server.stop() == -signal.SIGTERM
+    assert "child killed" not in server.log
+    assert "child died" not in server.log
 
 
 @pytest.mark.parametrize("key", ["certificate", "key", "client_ca"])

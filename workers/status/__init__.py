@@ -16,7 +16,7 @@ from msgspec import Meta
 
 from supervisor.child.child import Child
 from supervisor.child.worker import Worker
-from supervisor.config.schema import Options, Timeout
+from supervisor.config.schema import Options, ProxyProtocol, Timeout, TrustedProxies
 from supervisor.errors import MissingExtra
 from supervisor.scoreboard.reader import Snapshot
 from supervisor.views import statistics
@@ -27,6 +27,7 @@ from supervisor.workers.web.calls import Call, Service
 from supervisor.workers.web.client import Client
 from supervisor.workers.web.http1 import Limits, Request
 from supervisor.workers.web.loop import Loop
+from supervisor.workers.web.proxy_header import proxies
 
 _PAGE: Final = {
     "/": ("status.html", "text/html; charset=utf-8"),
@@ -50,6 +51,8 @@ class StatusOptions(Options, frozen=True):
     per_child: Annotated[bool, Meta(description="`/metrics` has a histogram of each child too")] = (
         False
     )
+    proxy_protocol: ProxyProtocol = "off"
+    trusted_proxies: TrustedProxies = ()
 
 
 class Status(Worker):
@@ -65,6 +68,7 @@ class Status(Worker):
             path: Answer(HTTPStatus.OK, kind, (folder / name).read_bytes())
             for path, (name, kind) in _PAGE.items()
         }
+        self._proxies = proxies(self.options.proxy_protocol, self.options.trusted_proxies)
 
     def run(self, child: Child) -> None:
         service = Service(child)
@@ -75,7 +79,8 @@ class Status(Worker):
 
         timeout = self.options.connection_timeout
         times = Times(timeout, keep_alive=0.0, stream=min(timeout, _LAST_WORDS))
-        Loop(service, call, Limits(_HEAD, _BODY), times, most=_CLIENTS).run()
+        limits = Limits(_HEAD, _BODY)
+        Loop(service, call, limits, times, most=_CLIENTS, proxies=self._proxies).run()
 
     def _route(self, snapshot: Snapshot) -> Route:
         facts: dict[str, Callable[[Snapshot, str], Answer]] = {

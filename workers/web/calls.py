@@ -78,6 +78,17 @@ class Service:
         computed = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         return after.ru_nvcsw > before.ru_nvcsw or computed * 2e9 >= _SLOW
 
+    def not_begun(self, client: Client, error: OSError) -> None:
+        """Log a connection that has ended before its first request could come. Without the header
+        of its proxy it is an error.
+        """
+        facts = {"peer": client.peer, "error": getattr(error, "reason", None) or error}
+        if client.introduction is None:
+            self.child.log.info("handshake failed", extra=facts)
+        else:
+            self.requests.account(None, True)
+            self.child.log.info("connection refused", extra=facts)
+
     def refused(self, client: Client, status: int, reason: str) -> None:
         """Count and log a request that no application saw."""
         self.requests.account(None, True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from supervisor.workers.web.http1 import Connection, Reading
+from supervisor.workers.web.proxy_header import Introduction
 
 if TYPE_CHECKING:
     from supervisor.workers.web.calls import Call
@@ -34,6 +35,7 @@ class Client:
         "deadline",
         "descriptor",
         "http",
+        "introduction",
         "is_ending",
         "is_fresh",
         "is_secure",
@@ -57,6 +59,7 @@ class Client:
         self.port = port
         self.local = ("", "")
         self.is_secure = self.is_shaking = isinstance(sock, ssl.SSLSocket)
+        self.introduction: Introduction | None = None  # the header of the proxy is to come
         self.is_fresh = True  # it has not sent anything yet
         self.is_streaming = False  # its answer has begun and goes on
         self.is_ending = False  # only its end is waited for
@@ -83,15 +86,27 @@ class Client:
         return self.call is None and self.http.state is Reading.IDLE and not self.unsent
 
     def shake_hands(self) -> bool:
-        """Go on with the handshake of TLS; False where it has to send first. Raises what is of
-        WANTS_MORE, and OSError for a client that speaks something else.
+        """Go on with what comes before a request: the header of a proxy, then the handshake of TLS;
+        False where it has to send first. Raises what is of WANTS_MORE, and OSError for a client
+        that speaks something else.
         """
+        if self.introduction is not None:
+            self._be_introduced(self.introduction)
         try:
-            self.sock.do_handshake()  # type: ignore[attr-defined]
+            if self.is_secure:
+                self.sock.do_handshake()  # type: ignore[attr-defined]
         except ssl.SSLWantWriteError:
             return False
         self.is_shaking = False
         return True
+
+    def _be_introduced(self, introduction: Introduction) -> None:
+        header = introduction.receive(self.sock)
+        if header is None:
+            raise BlockingIOError
+        if header.source is not None:
+            self.peer, self.port = header.source
+        self.introduction = None
 
     @property
     def unsent(self) -> int:

@@ -20,6 +20,7 @@ from supervisor.workers.web.http1 import (
     Limits,
 )
 from supervisor.workers.web.pool import Pool
+from supervisor.workers.web.proxy_header import Proxies
 from supervisor.workers.web.traffic import IN, LAST_WORDS, MakeCall, Traffic
 
 _IN_A_ROW = 16  # connections accepted before others are looked at
@@ -40,12 +41,14 @@ class Loop:
         tls: ssl.SSLContext | None = None,
         threads: int = 1,
         most: int = 0,
+        proxies: Proxies | None = None,
     ) -> None:
         self._service = service
         self._child: Child = service.child
         self._limits = limits
         self._times = times
         self._tls = tls
+        self._proxies = proxies
         self._threads = threads
         self._most = most or descriptors.limit() - _RESERVE
         sizes = sizes or Sizes()
@@ -158,6 +161,9 @@ class Loop:
             sock = self._tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
         host, port = peer[:2] if isinstance(peer, tuple) else ("", 0)
         client = Client(sock, Connection(self._limits), host, port)
+        if self._proxies is not None:
+            client.introduction = self._proxies.introduction(host)
+            client.is_shaking = True
         address = listener.address
         client.local = (address.host or "localhost", str(address.port or 80))
         self._traffic.add(client)
@@ -191,7 +197,9 @@ class Loop:
                 self._traffic.expect(client, self._times.stream)
         elif not client.is_idle:
             self._traffic.expect(client, self._times.connection)
-        elif not client.is_shaking:
+        elif client.is_shaking:
+            self._traffic.expect(client, LAST_WORDS)
+        else:
             self._traffic.go_on(client)  # its request may have come this moment
             if client.is_idle and client.descriptor in self._traffic.clients:
                 self._leave_idle(client, is_ending=is_ending)

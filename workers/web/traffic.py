@@ -84,8 +84,7 @@ class Traffic:
             self._watch(client, IN)
         except OSError as error:
             if client.is_shaking:
-                why = getattr(error, "reason", None) or error
-                self._child.log.info("handshake failed", extra={"peer": client.peer, "error": why})
+                self._service.not_begun(client, error)
             self._cut(client, f"client-hung-up ({error.strerror or error})")
 
     def _shake_hands(self, client: Client) -> None:
@@ -288,7 +287,10 @@ class Traffic:
         """The time of a connection is over."""
         if client.call is not None or client.unsent:
             self._cut(client, "client-too-slow")
-        elif client.is_ending or client.http.state is Reading.IDLE or client.is_shaking:
+        elif client.is_shaking:
+            self._service.not_begun(client, TimeoutError("too slow"))
+            self.close(client)
+        elif client.is_ending or client.http.state is Reading.IDLE:
             self.close(client)
         else:
             try:

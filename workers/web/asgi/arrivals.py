@@ -17,6 +17,7 @@ from supervisor.system import descriptors
 from supervisor.system.listeners import Listener, Peer
 from supervisor.workers.web.asgi.connection import Connection
 from supervisor.workers.web.asgi.service import Service
+from supervisor.workers.web.proxy_header import Header, Introduction, Proxies
 
 _AT_ONCE: Final = 64  # connections of one listener, before the loop does something else
 _LOOK_AWAY: Final = 0.005  # s
@@ -25,13 +26,17 @@ _PART: Final = 1 / 32  # a quarter would leave the last child with much less tha
 _RESERVE: Final = 32  # descriptors that are for all else
 _FULL: Final = 1.0  # s without a free descriptor, after which idle connections are closed
 _TO_CLOSE: Final = 16  # of them at once
+_LAST_WORDS: Final = 1.0  # s for what comes before a request, once we were told to stop
 
 
 class Arrivals:
     """The listeners of one child, on its loop."""
 
-    def __init__(self, service: Service, context: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, service: Service, context: ssl.SSLContext | None, proxies: Proxies | None
+    ) -> None:
         self._service = service
+        self._proxies = proxies
         self._loop = service.loop
         self._context = context
         self._listeners = {one.fileno(): one for one in service.child.listeners}
@@ -66,9 +71,11 @@ class Arrivals:
                 self._open(listener, *accepted)
 
     async def opened(self) -> None:
-        """Return when what was accepted has become a connection."""
-        while self._opening:
-            await asyncio.wait(self._opening)
+        """Return when what was accepted has become a connection; what takes longer is ended."""
+        if self._opening:
+            _, late = await asyncio.wait(self._opening, timeout=_LAST_WORDS)
+            for task in late:
+                task.cancel()
 
     def _watch(self) -> None:
         if not self._is_watching:
@@ -134,6 +141,8 @@ class Arrivals:
 
     async def _connect(self, connection: Connection, sock: socket.socket) -> None:
         try:
+            if self._proxies is not None:
+                await self._introduce(connection, sock, self._proxies)
             await self._loop.connect_accepted_socket(
                 lambda: connection,
                 sock,
@@ -146,6 +155,23 @@ class Arrivals:
             client = connection.scope["client"]
             facts = {"peer": client[0] if client else None, "error": str(error)}
             self._service.child.log.info("connection refused", extra=facts)
+
+    async def _introduce(
+        self, connection: Connection, sock: socket.socket, proxies: Proxies
+    ) -> None:
+        """The header of its proxy says who the client is."""
+        client = connection.scope["client"]
+        introduction = proxies.introduction(client[0] if client else "")
+        try:
+            async with asyncio.timeout(self._service.options.connection_timeout):
+                header = await _received(self._loop, introduction, sock)
+        except BaseException as error:
+            sock.close()
+            if isinstance(error, OSError):
+                self._service.requests.account(None, True)
+            raise
+        if header.source is not None:
+            connection.scope["client"] = header.source if header.source[0] else None
 
     # Descriptors.
 
@@ -174,6 +200,24 @@ class Arrivals:
         self._full = None
         if not self._epoll.closed:
             self._watch()
+
+
+async def _received(
+    loop: asyncio.AbstractEventLoop, introduction: Introduction, sock: socket.socket
+) -> Header:
+    readable = asyncio.Event()
+    while True:
+        try:
+            header = introduction.receive(sock)
+            if header is not None:
+                return header
+        except BlockingIOError:
+            loop.add_reader(sock.fileno(), readable.set)
+            try:
+                await readable.wait()
+            finally:
+                loop.remove_reader(sock.fileno())
+            readable.clear()
 
 
 def _server(listener: Listener) -> tuple[str, int | None] | None:

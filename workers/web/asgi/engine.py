@@ -10,6 +10,7 @@ from supervisor.child.child import Child
 from supervisor.workers.web.asgi.arrivals import Arrivals
 from supervisor.workers.web.asgi.service import Service
 from supervisor.workers.web.asgi.stop import drain
+from supervisor.workers.web.proxy_header import Proxies
 
 if TYPE_CHECKING:
     from supervisor.workers.asgi import AsgiOptions
@@ -26,9 +27,10 @@ class Http1:
         state: dict[str, Any],
         loop: asyncio.AbstractEventLoop,
         context: ssl.SSLContext | None,
+        proxies: Proxies | None,
     ) -> None:
         self._service = Service(child, options, application, state, loop)
-        self._arrivals = Arrivals(self._service, context)
+        self._arrivals = Arrivals(self._service, context, proxies)
 
     async def start(self) -> None:
         """Begin to accept."""

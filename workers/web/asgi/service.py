@@ -49,7 +49,8 @@ class Service:
         self.requests = child.served
         self.limits = Limits(options.header_limit, options.body_limit)
         self.log = access_log.log(options, child)
-        self.trust = Trust(options.trusted_proxies)
+        is_introduced = options.proxy_protocol != "off"  # and nobody else judges where it is from
+        self.trust = Trust(() if is_introduced else options.trusted_proxies)
         self.has_origins = bool(self.trust or options.root_path)
         self.request_id = options.request_id.lower().encode()
         self.is_last = not options.keep_alive  # each answer ends its connection
