@@ -5,10 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import IntEnum
 
-from supervisor.workers.web.http1.answers import WITHOUT_BODY, Head, InvalidAnswer, phrase
+from supervisor.workers.web.http1.answers import (
+    CONNECTION,
+    DATE,
+    LENGTH,
+    PLAIN,
+    STARTS,
+    STATUS_LINES,
+    WITHOUT_BODY,
+    InvalidAnswer,
+    length_of,
+    phrase,
+    text_of,
+)
 from supervisor.workers.web.http1.incoming import Incoming
-from supervisor.workers.web.http1.reading import CHUNK_SIZE, DONE, GIVEN_UP, IDLE, LENGTH
-from supervisor.workers.web.http1.request import Limits
+from supervisor.workers.web.http1.reading import CHUNK_SIZE, DONE, GIVEN_UP, IDLE, Reading
+from supervisor.workers.web.http1.request import Limits, Request
 
 
 class Framing(IntEnum):
@@ -28,12 +40,15 @@ NOTHING, COUNTED, CHUNKED, CLOSED, SILENT, OVER = Framing
 class Connection(Incoming):
     """One connection of a client, without its socket."""
 
-    __slots__ = ("_due", "_framing", "keeps", "last")
+    __slots__ = ("_closes", "_due", "_framing", "_has_date", "_length", "keeps", "last")
 
     def __init__(self, limits: Limits) -> None:
         super().__init__(limits)
         self._framing = NOTHING
         self._due = 0  # bytes that Content-Length announced and that are to come
+        # The fields of the answer said: how long it is, that it is the last, and when it is.
+        self._length: int | None = None
+        self._closes = self._has_date = False
         self.keeps = False
         self.last = False
 
@@ -48,16 +63,14 @@ class Connection(Incoming):
         if request is None or not request.waits_for_100 or self.has_begun:
             return b""
         request.waits_for_100 = False
-        has_begun = self.state is not LENGTH and self.state is not CHUNK_SIZE
+        has_begun = self.state is not Reading.LENGTH and self.state is not CHUNK_SIZE
         return b"" if has_begun else b"HTTP/1.1 100 Continue\r\n\r\n"
 
     def interim(self, status: int, fields: Iterable[tuple[bytes, bytes]]) -> bytes:
         """An interim answer (103). Raises InvalidAnswer."""
         if not 100 < status < 200 or self.has_begun:
             raise InvalidAnswer(f"{status} is no interim answer, or comes too late")
-        head = Head(status, None)
-        head.add(fields)
-        text = head.text()
+        text = text_of(self._lines(status, None, fields))
         return text if self.request is not None and self.request.is_http11 else b""
 
     def answer(
@@ -68,96 +81,93 @@ class Connection(Incoming):
         date: bytes = b"",
         length: int | None = None,
     ) -> bytes:
-        """Begin the answer to `request`: its head. `date` is a line with its CRLF, left out where
-        the application gave one; `length` the whole body's, where the caller knows it. Raises
-        InvalidAnswer.
+        """Begin the answer to `request`: its head. `date` is a line, left out where the application
+        gave one; `length` the whole body's, where the caller knows it. Raises InvalidAnswer.
         """
         request = self.request
         if status < 200 or self._framing is not NOTHING or request is None:
             raise InvalidAnswer(f"status {status} cannot begin an answer here")
-        head = Head(status, reason)
-        head.add(fields)
-        framing = self._frame(head, status, length)
-        self._due = head.length or 0
-        self.keeps = self._may_keep(framing, head)
+        lines = self._lines(status, reason, fields)
+        if status in WITHOUT_BODY or request.method == "HEAD":
+            framing = SILENT
+        else:
+            framing = self._frame(request, lines, length)
+        if self._length is not None and status != 204:
+            lines.append(b"Content-Length: %d" % self._length)
+        # A client that still waits for 100 may send its body after all, or another request: the two
+        # could not be told apart (RFC 9110, 10.1.1).
+        may_come = request.waits_for_100 and self.state is not DONE
+        self.keeps = not (self.last or self._closes or may_come) and request.keep_alive
         if not self.keeps:
-            head.lines.append(b"Connection: close")
+            lines.append(b"Connection: close")
         elif not request.is_http11:
-            head.lines.append(b"Connection: keep-alive")
-        if date and not head.has_date:
-            head.lines.append(date)
-        text = head.text()
+            lines.append(b"Connection: keep-alive")
+        if date and not self._has_date:
+            lines.append(date)
+        text = text_of(lines)
         self._framing = framing
         return text
 
     def whole(
-        self, status: int, fields: Iterable[tuple[bytes, bytes]], body: bytes, date: bytes
+        self,
+        status: int,
+        fields: Iterable[tuple[bytes, bytes]],
+        body: bytes,
+        date: bytes,
+        reason: bytes | None = None,
     ) -> bytes:
         """A whole answer, as `answer`, `body` and `end` would make it in more steps; one that is
         not allowed is forgotten. Raises InvalidAnswer.
         """
-        request = self.request
-        if request is None or request.method == "HEAD" or status in WITHOUT_BODY or status < 200:
-            return self._in_steps(status, fields, body, date)
-        if self._framing is not NOTHING:
-            raise InvalidAnswer(f"status {status} cannot begin an answer here")
-        head = Head(status, None)
-        head.add(fields)
-        if head.length not in (None, len(body)):
-            is_longer = len(body) > (head.length or 0)
-            word = "longer" if is_longer else "shorter"
+        size = len(body)
+        head = self.answer(status, fields, reason, date, size)
+        if self._framing is SILENT:
+            self._framing = OVER
+            return head
+        if self._length != size:
+            self._framing = NOTHING
+            word = "longer" if size > (self._length or 0) else "shorter"
             raise InvalidAnswer(f"the body is {word} than its Content-Length")
-        lines = head.lines
-        lines.append(b"Content-Length: %d" % len(body))
-        keeps = self._may_keep(COUNTED, head)
-        if not keeps:
-            lines.append(b"Connection: close")
-        elif not request.is_http11:
-            lines.append(b"Connection: keep-alive")
-        if date and not head.has_date:
-            lines.append(date)
-        text = head.text()
-        self._framing, self.keeps = OVER, keeps
-        return text + body
+        self._framing = OVER
+        return head + body
 
-    def _in_steps(
-        self, status: int, fields: Iterable[tuple[bytes, bytes]], body: bytes, date: bytes
-    ) -> bytes:
-        head = self.answer(status, fields, date=date, length=len(body))
-        try:
-            return head + self.body(body) + self.end()
-        except InvalidAnswer:
-            self.withdraw()
-            raise
-
-    def _frame(self, head: Head, status: int, length: int | None) -> Framing:
-        """Choose how the body ends, and say so in the head."""
-        request = self.request
-        is_silent = status in WITHOUT_BODY or request.method == "HEAD"  # type: ignore[union-attr]
-        if head.length is None and not is_silent:
-            head.length = length
-        if head.length is not None and status != 204:
-            head.lines.append(b"Content-Length: %d" % head.length)
-        if is_silent:
-            return SILENT
-        if head.length is not None:
-            return COUNTED
-        if not request.is_http11:  # type: ignore[union-attr]
-            return CLOSED
-        head.lines.append(b"Transfer-Encoding: chunked")
-        return CHUNKED
-
-    def _may_keep(self, framing: Framing, head: Head) -> bool:
-        """A client that still waits for 100 may send its body after all, or another request: the
-        two could not be told apart (RFC 9110, 10.1.1).
+    def _lines(
+        self, status: int, reason: bytes | None, fields: Iterable[tuple[bytes, bytes]]
+    ) -> list[bytes]:
+        """The lines of a head so far, and what its fields say to the connection. Raises
+        InvalidAnswer.
         """
-        request = self.request
-        return (
-            request is not None
-            and request.keep_alive
-            and not (self.last or head.closes or framing is CLOSED)
-            and (self.state is DONE or not request.waits_for_100)
-        )
+        self._length = None
+        self._closes = self._has_date = False
+        lines = [STATUS_LINES[status, reason]]
+        for name, value in fields:
+            role, start = STARTS[name]
+            if role is PLAIN:
+                lines.append(start + value)
+            elif role is LENGTH:
+                length = length_of(value)
+                if self._length not in (None, length):
+                    raise InvalidAnswer("two Content-Lengths")
+                self._length = length
+            elif role is CONNECTION:
+                self._closes = self._closes or b"close" in value.lower()
+            elif role is DATE:
+                self._has_date = True
+                lines.append(start + value)
+        return lines
+
+    def _frame(self, request: Request, lines: list[bytes], length: int | None) -> Framing:
+        """Choose how the body ends; what the application said comes first."""
+        if self._length is None:
+            self._length = length
+        if self._length is not None:
+            self._due = self._length
+            return COUNTED
+        if not request.is_http11:
+            self._closes = True
+            return CLOSED
+        lines.append(b"Transfer-Encoding: chunked")
+        return CHUNKED
 
     def body(self, data: bytes) -> bytes:
         """The bytes to send for a part of the body. Raises InvalidAnswer for one too many."""
@@ -214,16 +224,16 @@ class Connection(Incoming):
             return b""
         self._framing, self.keeps = OVER, False
         text = b"%d %b\n" % (status, phrase(status))
-        head = Head(status, None)
-        head.lines += (
+        lines = [
+            STATUS_LINES[status, None],
             b"Content-Type: text/plain",
             b"Content-Length: %d" % len(text),
             b"Connection: close",
-        )
+        ]
         if date:
-            head.lines.append(date)
+            lines.append(date)
         is_head = self.request is not None and self.request.method == "HEAD"
-        return head.text() + (b"" if is_head else text)
+        return text_of(lines) + (b"" if is_head else text)
 
     def renew(self) -> bool:
         """Be ready for the next request. False where the connection has to end instead."""
@@ -231,10 +241,9 @@ class Connection(Incoming):
             return False
         self.state = IDLE
         self._framing = NOTHING
-        self._headed = self._complete = self.keeps = False
-        self._fields = []
+        self._fields, self._named = [], {}
         self._head = b""
-        self.request = None
+        self._keep_alive = self.request = None
         return True
 
     def hand_over(self) -> bytes:

@@ -32,7 +32,9 @@ from supervisor.workers.web.http1.reading import (
 )
 from supervisor.workers.web.http1.request import Fields, Limits, Refusal, Request, judge
 
+_CR = 13
 _EMPTY = frozenset((b"", b"\r", b"\n"))
+_EMPTY_LINES = (b"\r\n", b"\n")
 _EXTENSION = 4096  # bytes of the line before a chunk
 _EXTENSIONS = 65_536  # of the extensions of a body
 
@@ -44,10 +46,10 @@ class Incoming:
         "_complete",
         "_fields",
         "_head",
-        "_headed",
         "_keep_alive",
         "_left",
         "_limits",
+        "_named",
         "_parser",
         "_pieces",
         "_refusal",
@@ -64,8 +66,10 @@ class Incoming:
         self._rest = b""  # came, and is not looked at yet
         self._head = b""  # came of a head that is not whole
         self._fields: Fields = []
+        self._named: dict[bytes, bytes] = {}
         self._pieces: list[bytes] = []  # of a body, for the next event
-        self._headed = self._complete = self._keep_alive = False
+        self._complete = False
+        self._keep_alive: bool | None = None  # None until the parser has seen the end of the head
         self._left = 0  # bytes of the body, or of the chunk and its CRLF, to come
         self._size = 0  # of the body so far, where it is chunked
         self._spent = 0  # bytes of chunk extensions, then of trailers
@@ -88,19 +92,17 @@ class Incoming:
     # The parser calls these.
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Note a field of the head. Trailers come here too, into a list that nobody reads."""
-        self._fields.append((name.lower(), value.rstrip(b" \t")))
+        """Note a field of the head. Trailers come here too, into collections that nobody reads."""
+        name, value = name.lower(), value.rstrip(b" \t")
+        self._fields.append((name, value))
+        self._named[name] = value
 
     def on_headers_complete(self) -> None:
         """Ask now: after the message the parser has forgotten it."""
-        self._headed = True
         self._keep_alive = self._parser.should_keep_alive()  # type: ignore[union-attr]
 
     def on_body(self, data: bytes) -> None:
         self._pieces.append(data)
-
-    def on_message_complete(self) -> None:
-        self._complete = True
 
     # The head.
 
@@ -140,28 +142,26 @@ class Incoming:
         except HttpParserError as error:
             self._head = head
             return self._refuse_head(str(error))
-        if self._headed:
-            return self._begin(head, is_upgrade)
-        self._head = head
-        return self._refuse_head("no request") if head.endswith(b"\r\n\r\n") else None
-
-    def _begin(self, head: bytes, is_upgrade: bool) -> Event:
-        request = judge(head[: head.index(b"\r\n")], self._fields, self._limits)
+        if self._keep_alive is None:
+            self._head = head
+            return self._refuse_head("no request") if head.endswith(b"\r\n\r\n") else None
+        line = head[: head.index(_CR)]
+        request = judge(line, self._fields, self._named, self._limits)
         if isinstance(request, Refusal):
             return self._refuse(request)
-        request.keep_alive = self._keep_alive
         self.request = request
+        request.keep_alive = self._keep_alive
         if is_upgrade:
             self._note_upgrade(request)
-        if self._complete:
+        if request.complete:
             self.state = DONE
         else:
             self._expect_body(request)
         return request
 
     def _expect_body(self, request: Request) -> None:
-        request.complete = False
-        self._fields = []  # of trailers
+        self._complete = False
+        self._fields, self._named = [], {}  # of trailers
         self._size = self._spent = 0
         self._left = request.length or 0
         self.state = CHUNK_SIZE if request.length is None else LENGTH
@@ -170,7 +170,7 @@ class Incoming:
         """llhttp takes all that follows for the other protocol, and the request for whole. A body
         in between is read by a new parser, which does not know of the upgrade.
         """
-        if request.length == 0:
+        if request.complete:
             request.upgrade = request.named[b"upgrade"].lower() if request.is_http11 else b""
             return
         self._parser = HttpRequestParser(self)
@@ -179,7 +179,6 @@ class Incoming:
             if request.length is None
             else b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % request.length
         )
-        self._complete = False
 
     def _refuse_head(self, reason: str) -> Event | None:
         if "method" in reason:
@@ -211,6 +210,7 @@ class Incoming:
             self._rest = data[left:]
             data = data[:left]
         self._left = left - len(data)
+        self._complete = not self._left
         return self._told(self._feed(data))
 
     def _in_chunks(self, data: bytes) -> Event | None:
@@ -239,6 +239,7 @@ class Incoming:
         """A line between two chunks, or after the last."""
         if self.state is TRAILERS:
             self._spent += len(line)
+            self._complete = line in _EMPTY_LINES
             return self._line_to_come(-1) or self._feed(line)
         refusal = self._line_to_come(len(line) - 1)
         return refusal or self._size_line(line)

@@ -6,8 +6,10 @@ Pure: fields in, a Request or a Refusal out.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import partial
 from typing import NamedTuple
+
+from supervisor.workers.web.http1.memo import Memo
 
 Fields = list[tuple[bytes, bytes]]
 
@@ -19,6 +21,9 @@ _HOST = re.compile(
 )
 _ABSOLUTE = re.compile(rb"(https?)://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
+# Of a byte in bytes it is the number that is looked up fast.
+_SLASH, _HASH = b"/#"
+_METHODS: Memo[bytes, str] = Memo(partial(str, encoding="ascii"), 64)
 _DEFAULT_PORTS = {b"http": b"80", b"https": b"443"}
 
 
@@ -60,14 +65,20 @@ class Request:
     )
 
     def __init__(
-        self, line: bytes, method: str, target: bytes, fields: Fields, named: dict[bytes, bytes]
+        self,
+        line: bytes,
+        method: str,
+        target: bytes,
+        fields: Fields,
+        named: dict[bytes, bytes],
+        is_http11: bool,
     ) -> None:
         self.line = line
         self.method = method
         self.raw_target = self.target = target
         self.fields = fields
         self.named = named
-        self.is_http11 = True
+        self.is_http11 = is_http11
         self.keep_alive = True
         self.complete = True
         self.length: int | None = 0
@@ -75,32 +86,28 @@ class Request:
         self.waits_for_100 = False
 
 
-@lru_cache(64)
-def method_name(method: bytes) -> str:
-    """The method as text: there are few, and llhttp knows them all."""
-    return method.decode("ascii")
-
-
-def judge(line: bytes, fields: Fields, limits: Limits) -> Request | Refusal:
+def judge(
+    line: bytes, fields: Fields, named: dict[bytes, bytes], limits: Limits
+) -> Request | Refusal:
     """Return the request of a head that llhttp has accepted, or the reason to refuse it."""
     words = line.split(b" ")
     if len(words) != 3:
         return Refusal(400, "the request line is not a method, a target and a version")
     method, target, version = words
-    if version != b"HTTP/1.1" and version != b"HTTP/1.0":
+    is_http11 = version == b"HTTP/1.1"
+    if not is_http11 and version != b"HTTP/1.0":
         return _other_version(version)
     if len(fields) > MOST_FIELDS:
         return Refusal(431, f"more than {MOST_FIELDS} fields")
-    named = dict(fields)
-    request = Request(line, method_name(method), target, fields, named)
-    request.is_http11 = version == b"HTTP/1.1"
-    host = named.get(b"host")
-    return (
-        (_wrong_host(request, host) if len(named) != len(fields) or not is_host(host) else None)
-        or (None if target[:1] == b"/" and b"#" not in target else _wrong_target(request, host))
-        or _wrong_body(request, limits)
-        or request
-    )
+    request = Request(line, _METHODS[method], target, fields, named, is_http11)
+    host, refusal = named.get(b"host"), None
+    if not _HOSTS[host] or len(named) != len(fields):
+        refusal = _wrong_host(request, host)
+    if target[0] != _SLASH or _HASH in target:
+        refusal = refusal or _wrong_target(request, host)
+    if b"content-length" in named or b"transfer-encoding" in named or b"expect" in named:
+        refusal = refusal or _wrong_body(request, limits)
+    return refusal or request
 
 
 def _other_version(version: bytes) -> Refusal:
@@ -109,10 +116,12 @@ def _other_version(version: bytes) -> Refusal:
     return Refusal(400, "no such version of HTTP")
 
 
-@lru_cache(256)
 def is_host(host: bytes | None) -> bool:
     """RFC 9110, 7.2."""
     return host is not None and _HOST.fullmatch(host) is not None
+
+
+_HOSTS: Memo[bytes | None, bool] = Memo(is_host, 256)
 
 
 def _wrong_host(request: Request, host: bytes | None) -> Refusal | None:
@@ -133,7 +142,7 @@ def _wrong_target(request: Request, host: bytes | None) -> Refusal | None:
         is_options = request.method == "OPTIONS"
         return None if is_options else Refusal(400, "the target * is for OPTIONS")
     found = _ABSOLUTE.fullmatch(request.target)
-    if b"#" in request.target or not found:
+    if _HASH in request.target or not found:
         return Refusal(400, "the target is no path")
     scheme, authority, rest = found.groups()
     if not is_host(authority):
@@ -165,10 +174,11 @@ def _wrong_body(request: Request, limits: Limits) -> Refusal | None:
     if b"expect" in named:
         request.waits_for_100 = request.is_http11 and named[b"expect"].lower() == b"100-continue"
     if b"transfer-encoding" in named:
-        request.length = None
+        request.length, request.complete = None, False
         return _wrong_coding(request)
     if b"content-length" in named:
         request.length = int(named[b"content-length"])
+        request.complete = not request.length
         if limits.body and request.length > limits.body:
             return Refusal(413, f"a body of {request.length} bytes")
     return None
