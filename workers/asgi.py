@@ -19,6 +19,7 @@ from supervisor.workers.web.application import (
     need,
     preloaded,
 )
+from supervisor.workers.web.asgi.static import mounted
 from supervisor.workers.web.lifespan import Lifespan
 from supervisor.workers.web.loops import new_loop, told_to_stop
 from supervisor.workers.web.proxy_header import proxies
@@ -75,11 +76,11 @@ class Asgi(Worker):
 
     def preload(self) -> None:
         options: AsgiOptions = self.options
-        self._needs_granian = options.http == "2" or bool(options.static)
+        self._needs_granian = options.http == "2"
         if options.loop == "uvloop":
             need("uvloop", "loop 'uvloop'")
         if self._needs_granian:
-            need("granian", "static, or http = '2',")
+            need("granian", "http = '2'")
             from supervisor.workers.engines import granian
 
             granian.check_version()
@@ -109,10 +110,11 @@ class Asgi(Worker):
             from supervisor.workers.engines import granian_asgi
 
             return granian_asgi.engine(child, self.options, self._application, state, self._loop)
+        application = mounted(self.options.static, self._application)
         return self._engine_class(
             child,
             self.options,
-            self._application,
+            application,
             state,
             self._loop,
             self._context,

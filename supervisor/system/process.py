@@ -272,6 +272,11 @@ def own_children() -> list[int]:
     return pids
 
 
+def has_threads() -> bool:
+    """True where this process has more threads than the main one, also those of C code."""
+    return len(os.listdir("/proc/self/task")) > 1
+
+
 def set_title(title: str) -> None:
     """Show `title` in ps(1)."""
     from setproctitle import setproctitle

@@ -7,7 +7,7 @@ import os
 import signal
 
 from supervisor.system import signals
-from supervisor.system.process import tell
+from supervisor.system.process import has_threads, tell
 
 
 class ProcessGroup:
@@ -37,8 +37,11 @@ class ProcessGroup:
 
         Where the group has strangers in it, only `pids` are told. Likewise if it has to be
         `lossless`: the kernel merges a TERM that comes between our own copy and its consumption.
+        And where user code has left a thread running in this process: a thread of its own does not
+        block what the main thread blocks, so our own copy would go there, and pass for an
+        operator's second signal.
         """
-        if lossless or not self._alone:
+        if lossless or not self._alone or has_threads():
             for pid in pids:
                 tell(pid, signal.SIGTERM)
             return False

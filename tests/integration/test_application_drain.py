@@ -135,3 +135,13 @@ def _last(connection):
         received += connection.recv(65536)
     connection.close()
     return received
+
+
+def test_a_thread_in_the_master(serve):
+    """One that user code has left there gets no signal that the main thread takes for another."""
+    server = serve(section("wsgi", children=1), master={"preload": ["threaded"]})
+    slow = asked(server, "/slow")
+    server.wait_for("request begun")
+    assert server.stop() == -signal.SIGTERM
+    assert rest(slow).startswith(b"HTTP/1.1 200")
+    assert "second-signal" not in server.log

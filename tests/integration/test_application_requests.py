@@ -220,6 +220,42 @@ def test_static_files(serve, engine, files):
         assert get(server, path) == (200, b"hello"), path
 
 
+def asked_for(server, path, method="GET", **fields):
+    """Return the answer to a request with these fields, and its body."""
+    connection = http.client.HTTPConnection(*endpoint(server.address()), timeout=DEADLINE)
+    with contextlib.closing(connection):
+        connection.request(method, path, headers=fields)
+        answer = connection.getresponse()
+        return answer, answer.read()
+
+
+@pytest.mark.parametrize("engine", ["wsgi", "asgi"])
+def test_static_files_are_asked_for_in_parts(serve, engine, files):
+    """Tags, ranges, codings and refusals, the same by each type."""
+    big = bytes(range(256)) * 20_000
+    (files / "big.bin").write_bytes(big)
+    (files / "app.js").write_text("plain")
+    (files / "app.js.gz").write_bytes(b"coded")
+    server = serve(section(engine, static={'"/static"': str(files)}, root_path="/api"))
+    answer, body = asked_for(server, "/static/big.bin")
+    assert body == big
+    tag = answer.headers["ETag"]
+    again, nothing = asked_for(server, "/static/big.bin", **{"If-None-Match": tag})
+    assert (again.status, nothing, again.headers["ETag"]) == (304, b"", tag)
+    part, inside = asked_for(server, "/static/big.bin", Range="bytes=1000-1000999")
+    assert (part.status, inside) == (206, big[1000:1001000])
+    assert part.headers["Content-Range"] == f"bytes 1000-1000999/{len(big)}"
+    assert asked_for(server, "/static/big.bin", Range="bytes=9999999-")[0].status == 416
+    coded, packed = asked_for(server, "/static/app.js", **{"Accept-Encoding": "gzip"})
+    assert (coded.headers["Content-Encoding"], packed) == ("gzip", b"coded")
+    assert asked_for(server, "/static/app.js")[1] == b"plain"
+    head, nothing = asked_for(server, "/static/big.bin", "HEAD")
+    assert (head.headers["Content-Length"], nothing) == (str(len(big)), b"")
+    assert asked_for(server, "/static/app.js", "POST")[0].status == 405
+    totals = server.stats()["totals"]
+    assert (totals["requests"], totals["errors"], totals["active"]) == (8, 0, 0)
+
+
 @ALL
 def test_a_request_that_takes_too_long(serve, engine):
     """Past request_timeout the child dies, and the log shows where it was."""

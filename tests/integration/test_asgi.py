@@ -56,7 +56,8 @@ def test_the_scope(web, loop):
     assert told["state"] == {"born": "state"}
     assert told["headers"]["x-a"] == "b"
     assert (told["body"], told["more"]) == ("", False)
-    assert told["extensions"] == ["http.response.early_hint", "http.response.pathsend"]
+    names = ("early_hint", "pathsend", "zerocopysend")
+    assert told["extensions"] == [f"http.response.{name}" for name in names]
 
 
 def test_a_body_and_its_end(web):
@@ -111,6 +112,18 @@ def test_a_file_is_sent(web, tmp_path, loop):
     assert get(server, f"/file?{big}") == (200, big.read_bytes())
     assert get(server, f"/file?{big}", "HEAD") == (200, b"")
     assert answer(server, "/file?/nowhere")[0][0] == "http/1.1 500 internal server error"
+
+
+@LOOPS
+def test_pieces_of_a_file_are_sent(web, tmp_path, loop):
+    """http.response.zerocopysend: from an offset, or from where the file stands; as many as asked
+    for, or all that is left.
+    """
+    server = web(loop=loop)
+    digits = tmp_path / "digits"
+    digits.write_text("0123456789")
+    assert get(server, f"/pieces?{digits}") == (200, b"2347-89")
+    assert get(server, f"/pieces?{digits}", "HEAD") == (200, b"")
 
 
 @pytest.mark.parametrize(

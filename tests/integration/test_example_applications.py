@@ -4,6 +4,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from supervisor.config.load import load
@@ -29,7 +30,7 @@ def example(serve):
     return start
 
 
-@pytest.mark.parametrize("name", ["flask", "django", "fastapi"])
+@pytest.mark.parametrize("name", ["flask", "django", "fastapi", "starlette", "litestar"])
 def test_an_example(example, name):
     """Hello, a stream and an upload of 20 MB come through, and the server stops in order."""
     pytest.importorskip(name)
@@ -44,12 +45,18 @@ def test_an_example(example, name):
     assert server.stop() == -signal.SIGTERM
 
 
-def test_a_websocket_of_fastapi(example):
-    """The FastAPI example echoes what a WebSocket says."""
-    pytest.importorskip("fastapi")
-    server = example("fastapi")
+@pytest.mark.parametrize("name", ["fastapi", "starlette", "litestar"])
+def test_a_websocket(example, name):
+    """The example echoes what a WebSocket says, and a stop tells it of the restart."""
+    pytest.importorskip(name)
+    server = example(name)
     host, port = endpoint(server.address())
     with connect(f"ws://{host}:{port}/echo", close_timeout=DEADLINE) as websocket:
         websocket.send("one")
         assert websocket.recv(DEADLINE) == "one"
-    assert server.stop() == -signal.SIGTERM
+        server.signal(signal.SIGTERM)
+        with pytest.raises(ConnectionClosed) as closed:
+            websocket.recv(DEADLINE)
+    assert closed.value.rcvd.code == 1012
+    assert server.wait() == -signal.SIGTERM
+    assert "Traceback" not in server.log

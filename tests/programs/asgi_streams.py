@@ -135,6 +135,18 @@ async def file(scope, receive, send):
     await send({"type": "http.response.pathsend", "path": path})
 
 
+async def pieces(scope, receive, send):
+    """Three pieces of a file, its digits among them, by the kernel."""
+    await start(send, (b"content-type", b"text/plain"))
+    with open(scope["query_string"].decode(), "rb") as one:
+        piece = {"type": "http.response.zerocopysend", "file": one}
+        await send({**piece, "offset": 2, "count": 3, "more_body": True})
+        one.seek(7)
+        await send({**piece, "count": 1, "more_body": True})
+        await part(send, b"-", more=True)
+        await send({**piece, "offset": 8})
+
+
 async def hints(scope, receive, send):
     await send({"type": "http.response.early_hint", "links": [b"</a.css>; rel=preload"]})
     await hello(scope, receive, send)
@@ -202,7 +214,7 @@ async def echo(receive, send):
 PATHS = {
     f"/{one.__name__}": one
     for one in (
-        facts, events, deaf, sleeper, stubborn, slowly, upload, ignores, download, file, hints,
-        injects, too_long, too_short, nothing, twice, background,
+        facts, events, deaf, sleeper, stubborn, slowly, upload, ignores, download, file, pieces,
+        hints, injects, too_long, too_short, nothing, twice, background,
     )
 }  # fmt: skip

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from supervisor.workers.web.calls import Call, Service
 from supervisor.workers.web.client import Client, FileRange
 from supervisor.workers.web.http1 import Request, phrase
-from supervisor.workers.web.static_files import Files
+from supervisor.workers.web.static_files import Files, Mounts
 
 MakeCall = Callable[[Client, Request], Call]
 
@@ -61,16 +61,12 @@ class FileCall(Call):
 
 def mounted(service: Service, static: Mapping[str, str], call: MakeCall) -> MakeCall:
     """The call of an application, with directories by path prefix in front of it."""
-    mounts = [
-        (prefix.rstrip("/").encode(), Files(directory)) for prefix, directory in static.items()
-    ]
-    mounts.sort(key=lambda mount: -len(mount[0]))
+    mounts = Mounts(static)
 
     def choose(client: Client, request: Request) -> Call:
-        path = request.target.partition(b"?")[0]
-        for prefix, files in mounts:
-            if path.startswith(prefix + b"/") or (path == prefix and prefix):
-                return FileCall(service, client, request, files, path[len(prefix) :] or b"/")
-        return call(client, request)
+        found = mounts.find(request.target.partition(b"?")[0])
+        if found is None:
+            return call(client, request)
+        return FileCall(service, client, request, *found)
 
-    return choose if mounts else call
+    return choose if static else call

@@ -37,6 +37,23 @@ class Answer:
     length: int = 0
 
 
+class Mounts:
+    """Directories by the prefix of a path."""
+
+    def __init__(self, static: Mapping[str, str]) -> None:
+        mounts = ((prefix.rstrip("/").encode(), Files(root)) for prefix, root in static.items())
+        self._mounts = sorted(mounts, key=lambda mount: -len(mount[0]))
+
+    def find(self, path: bytes) -> tuple[Files, bytes] | None:
+        """The files of a path (percent-encoded, without query), by the longest prefix, and the path
+        among them; None for what is the application's.
+        """
+        for prefix, files in self._mounts:
+            if path.startswith(prefix + b"/") or (path == prefix and prefix):
+                return files, path[len(prefix) :] or b"/"
+        return None
+
+
 class _Opened(NamedTuple):
     descriptor: int
     facts: os.stat_result

@@ -176,7 +176,10 @@ class Call(Served):
                 raise RuntimeError(f"{kind} for the second time")
             self._start = message
         elif kind == "http.response.pathsend":
-            await self._send_path(connection, message["path"])
+            with open(message["path"], "rb") as file:
+                await self._send_file(connection, {"file": file, "offset": 0})
+        elif kind == "http.response.zerocopysend":
+            await self._send_file(connection, message)
         elif kind == "http.response.early_hint":
             connection.hint(message["links"])
         else:
@@ -242,13 +245,13 @@ class Call(Served):
         connection.limit_buffer()
         return data
 
-    async def _send_path(self, connection: Connection, path: str) -> None:
-        with open(path, "rb") as file:
-            head = self._framed(connection, b"")
-            self.size = await send_file(self, connection, head, file)
-        data = connection.machine.end()
-        self._detach()
-        connection.finish(data)
+    async def _send_file(self, connection: Connection, message: Message) -> None:
+        file, at = message["file"], message.get("offset")
+        head = self._framed(connection, b"")
+        at = file.tell() if at is None else at
+        self.size += await send_file(self, connection, head, file, at, message.get("count"))
+        if not message.get("more_body", False):
+            self._send_last(connection, b"")
 
     def cancel(self, status: int) -> None:
         """Answer so for the application, where it has not begun to, and end it."""

@@ -24,6 +24,7 @@ _LINGER: Final = 2.0  # s: for a client to read the last answer before its conne
 _VERSIONS: Final = {"version": "3.0", "spec_version": "2.3"}
 _EXTENSIONS: Final[dict[str, dict[str, Any]]] = {
     "http.response.pathsend": {},
+    "http.response.zerocopysend": {},
     "http.response.early_hint": {},
 }
 
