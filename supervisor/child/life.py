@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from supervisor.child import news
+from supervisor.child import news, telling
 from supervisor.child.child import Child
 from supervisor.child.news import News
 from supervisor.child.place import Place
@@ -69,6 +69,7 @@ class Life:
         would be.
         """
         self._child.become_current()
+        telling.begin(self._place.tempdir)
         return self._work()
 
     def abandon(self) -> None:
@@ -89,6 +90,8 @@ class Life:
             {Action.STOP: self._child.tell_to_stop, Action.STATISTICS: self._print_statistics}
         )
         signals.dump_at_deadline(place.black_box)
+        if not place.is_watched:  # nor does the program that it becomes
+            telling.begin(place.tempdir)
         self._prepare_for_the_masters_death()
         signals.unblock_all()
 

@@ -1,4 +1,4 @@
-"""`stop`, `status`, `stats`, `top`, `console`: a running server from outside."""
+"""`stop`, `status`, `stats`, `stack`, `why`, `top`, `console`: a running server from outside."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from supervisor.cli.options import (
 from supervisor.errors import NotRunning
 
 if TYPE_CHECKING:
-    from supervisor.scoreboard.reader import Snapshot
+    from supervisor.scoreboard.reader import Slot, Snapshot
+    from supervisor.views.asking import Server
     from supervisor.views.records import Status
     from supervisor.views.running import Reader
 
@@ -132,6 +133,47 @@ def top(file: Path | None, name: str | None, interval: float) -> None:
     ended = top.run(reader, interval)
     if ended is not None:
         process.die_of(ended)
+
+
+@click.command()
+@click.argument("slot", type=int, required=False)
+@config_option
+@name_option
+@click.option("--full", is_flag=True, help="Show every frame, those of libraries too.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    default=2.0,
+    show_default=True,
+    help="Seconds that a child may take to tell its tasks.",
+)
+def stack(
+    slot: int | None, file: Path | None, name: str | None, full: bool, timeout: float
+) -> None:
+    """Tell what each child does now, or the one in SLOT.
+
+    The Python stacks of all its threads, also inside C code, and all tasks of asyncio with what
+    they await, innermost first. No child is stopped, and the master takes no part.
+    """
+    from supervisor.views import asking, doing
+
+    server, slots = _server_and_slots(_reader(file, name), slot)
+    first = True
+    for answer in asking.ask(server, slots, timeout):
+        click.echo(("" if first else "\n") + doing.told(answer, is_whole=full))
+        first = False
+
+
+def _server_and_slots(reader: Reader, number: int | None) -> tuple[Server, list[Slot]]:
+    from supervisor.views.asking import Server
+
+    found, master = reader.find()
+    snapshot = reader.snapshot()
+    slots = [slot for slot in snapshot.slots if number in (None, slot.number)]
+    if not slots:
+        known = f"there are 0 to {len(snapshot.slots) - 1}"
+        raise click.BadParameter(f"no slot {number}: {known}", param_hint="SLOT")
+    return Server(found, master, snapshot.generation), slots
 
 
 @click.command()

@@ -66,6 +66,7 @@ for _command in (
     look.stop,
     look.status,
     look.stats,
+    look.stack,
     look.why,
     look.top,
     look.console,

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 import signal
 import time
 from typing import Any, Final, NamedTuple
@@ -21,9 +20,9 @@ from supervisor.system import cgroup
 from supervisor.system.clock import wall_clock
 from supervisor.system.process import Death
 from supervisor.views import crashes
+from supervisor.views.tracebacks import own_part
 
 _BLACK_BOX_SIZE: Final = 65_536  # bytes read back, the last ones
-_FORK: Final = re.compile(r'/process\.py", line \d+ in fork_all$')
 
 
 class Crash(NamedTuple):
@@ -91,19 +90,6 @@ def cause_of(death: Death, *, active: int, has_request_timeout: bool, is_stoppin
         if active and has_request_timeout:
             return "request_timeout"
     return death.cause
-
-
-def own_part(text: str) -> str:
-    """A traceback without the frames of the master that forked the child: they say nothing."""
-    kept, skips = [], False
-    for line in text.splitlines():
-        if not line.startswith("  File"):
-            skips = False
-        elif _FORK.search(line):
-            skips = True
-        if not skips:
-            kept.append(line)
-    return "\n".join(kept).strip("\n")
 
 
 def last_line(traceback: str) -> str:

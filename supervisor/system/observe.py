@@ -52,6 +52,16 @@ def is_alive(pid: int) -> bool:
     return _state_of(pid) not in _DEAD
 
 
+def catches(pid: int, signum: int) -> bool:
+    """True where a process has a handler of its own for a signal (proc(5) status, SigCgt)."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text("latin-1").splitlines()
+        caught = next(int(line.split()[1], 16) for line in lines if line.startswith("SigCgt:"))
+    except (OSError, StopIteration):
+        return False
+    return bool(caught >> signum - 1 & 1)
+
+
 def _state_of(pid: int) -> str:
     """The letter of its state (proc(5) stat), "" when it is gone, "?" where we may not know."""
     try:

@@ -26,14 +26,16 @@ class PidFd:
         if self._descriptor >= 0:
             os.close(self._descriptor)
 
-    def send(self, signum: signal.Signals) -> None:
+    def send(self, signum: int) -> None:
         """Send a signal. Raises NoPermission when the process is another user's."""
         try:
             with contextlib.suppress(ProcessLookupError):
                 if self._descriptor >= 0:
                     signal.pidfd_send_signal(self._descriptor, signum)
         except PermissionError:
-            raise NoPermission(f"not allowed to send {signum.name}: not our process") from None
+            raise NoPermission(
+                f"not allowed to send {signals.name_of(signum)}: not our process"
+            ) from None
 
     def wait(self, timeout: float) -> bool:
         """Wait until it has ended; False at the timeout (s)."""

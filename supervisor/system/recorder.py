@@ -30,6 +30,7 @@ from supervisor.system.signals import (
     in_order,
     is_ignored,
     milliseconds,
+    name_of,
     restore_default,
     set_mask,
 )
@@ -89,7 +90,7 @@ class SignalRecorder:
             if row.child is not row.master and not (row.master is Action.JOB and self._is_job):
                 self._dispose(row.signum, row.child)
 
-    def _dispose(self, signum: signal.Signals, action: Action) -> None:
+    def _dispose(self, signum: int, action: Action) -> None:
         signal.signal(signum, self._disposition(action))
 
     def _disposition(self, action: Action) -> Any:
@@ -222,11 +223,11 @@ class SignalRecorder:
         for row in TABLE:
             is_same = signal.getsignal(row.signum) == self._disposition(row.master)
             if row.master is not Action.JOB and not is_same:
-                changed.append(f"handler of {row.signum.name}")
+                changed.append(f"handler of {name_of(row.signum)}")
                 self._dispose(row.signum, row.master)
         blocked = {row.signum for row in TABLE} & signal.pthread_sigmask(signal.SIG_BLOCK, ())
         if blocked:
-            changed += [f"{number.name} blocked" for number in sorted(blocked)]
+            changed += [f"{name_of(number)} blocked" for number in sorted(blocked)]
             signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
         return changed
 

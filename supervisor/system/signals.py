@@ -10,6 +10,7 @@ import os
 import select
 import signal
 from collections.abc import Callable, Iterable, Iterator
+from types import FrameType
 from typing import Final, NamedTuple
 
 
@@ -27,9 +28,11 @@ class Action(enum.Enum):
 
 
 class Row(NamedTuple):
-    """One signal. The texts are for people: see `described`."""
+    """One signal. The texts are for people: see `described`. `signum` may have no name in
+    signal.Signals.
+    """
 
-    signum: signal.Signals
+    signum: int
     master: Action
     child: Action
     text: str
@@ -65,6 +68,14 @@ _FAULT: Final = "write the traceback to the black box, then the default action"
 _JOB: Final = "ignored where no terminal is ours, else default"
 
 
+_TELL: Final = "tell its stacks and asyncio's tasks (supervisor stack), and go on"
+
+
+# The one between them is for the master's death: see orphan.py.
+STACK: Final = _S.SIGRTMIN + 1
+TASKS: Final = _S.SIGRTMIN + 3
+
+
 # In order of urgency: pending signals are taken from the top.
 TABLE: Final = (
     Row(_S.SIGTERM, _A.STOP, _A.STOP, "shut down", _DRAIN),
@@ -79,6 +90,9 @@ TABLE: Final = (
     Row(_S.SIGTTOU, _A.JOB, _A.DEFAULT, _JOB, "default"),
     Row(_S.SIGTSTP, _A.JOB, _A.DEFAULT, _JOB, "default"),
     Row(_S.SIGALRM, _A.DEADLINE, _A.DUMP, "a deadline of user code has passed", _LATE),
+    # In a child until it can answer: see `tell_stacks`.
+    Row(STACK, _A.IGNORE, _A.IGNORE, "ignored", _TELL),
+    Row(TASKS, _A.IGNORE, _A.IGNORE, "ignored", _TELL),
 )
 
 
@@ -92,7 +106,7 @@ _WITHOUT_HANDLER: Final = (
 FATAL: Final = (_S.SIGQUIT, _S.SIGABRT, _S.SIGSEGV, _S.SIGBUS, _S.SIGFPE, _S.SIGILL)
 
 
-TERMINATIONS: Final = tuple(row.signum for row in TABLE if row.master is Action.STOP)
+TERMINATIONS: Final = tuple(_S(row.signum) for row in TABLE if row.master is Action.STOP)
 
 
 MASTERS_ACTIONS: Final = {row.signum: row.master for row in TABLE}
@@ -116,7 +130,7 @@ def described() -> list[Description]:
     """The table of signals in --help and the manual: those of one meaning are one row."""
     rows = []
     for (master, child), group in itertools.groupby(TABLE, lambda row: (row.text, row.child_text)):
-        rows.append(Description(", ".join(row.signum.name[3:] for row in group), master, child))
+        rows.append(Description(", ".join(name_of(row.signum)[3:] for row in group), master, child))
     return [*rows, *_WITHOUT_HANDLER]
 
 
@@ -177,12 +191,12 @@ def has_terminal() -> bool:
     return True
 
 
-def is_ignored(signum: signal.Signals) -> bool:
+def is_ignored(signum: int) -> bool:
     """True where somebody before us (a shell's `&`, nohup) ignored it."""
     return signal.getsignal(signum) is signal.SIG_IGN
 
 
-def ignore(signum: signal.Signals) -> None:
+def ignore(signum: int) -> None:
     """Ignore it from now on, here and in what is forked."""
     signal.signal(signum, signal.SIG_IGN)
 
@@ -216,6 +230,18 @@ def dump_at_faults(descriptor: int) -> None:
     faulthandler.register(signal.SIGQUIT, file=descriptor, all_threads=True, chain=True)
 
 
+def tell_stacks(descriptor: int, tell: Callable[[int, FrameType | None], object]) -> None:
+    """Make STACK write the Python stacks of all threads to `descriptor`, also inside a C call, and
+    TASKS call `tell` as soon as the interpreter runs.
+
+    Two signals, though faulthandler could call a second handler of one (`chain`): it would have to
+    let the signal interrupt its own handler, and a few of them at once would overflow the small
+    stack on which it runs.
+    """
+    signal.signal(TASKS, tell)
+    faulthandler.register(STACK, file=descriptor, all_threads=True, chain=False)
+
+
 def set_timer(seconds: float) -> None:
     """Send SIGALRM after `seconds`; 0 cancels."""
     signal.setitimer(signal.ITIMER_REAL, seconds)
@@ -223,6 +249,8 @@ def set_timer(seconds: float) -> None:
 
 def name_of(signum: int) -> str:
     """`SIGTERM`, or `signal 40` for one without a name."""
+    if signum in (STACK, TASKS):
+        return f"SIGRTMIN+{signum - signal.SIGRTMIN}"
     try:
         return signal.Signals(signum).name
     except ValueError:

@@ -1,5 +1,6 @@
 """Temporary directories of children below the runtime directory: tmp/GENERATION/SLOT, and beside
-each the journal of what its child has registered, tmp/GENERATION/SLOT.paths.
+each the journal of what its child has registered, tmp/GENERATION/SLOT.paths, and the pipe through
+which that tells what it does, tmp/GENERATION/SLOT.stack.
 
 In all functions here `runtime` is a descriptor of the runtime directory. Only names of this form
 are removed: `tmp` is a name that others use too.
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -18,21 +20,48 @@ from supervisor.system.paths import clear_journal
 TEMPORARY: Final = "tmp"
 
 _JOURNAL: Final = ".paths"
+_STACK: Final = ".stack"
 
 
 def make_tempdir(path: Path) -> Path:
     """Make the temporary directory of a child. Not the runtime directory around it, should that be
     gone: without its marker it would belong to nobody.
     """
-    for one in (path.parent.parent, path.parent, path):
-        one.mkdir(mode=0o700, exist_ok=True)
+    _make_folder_of(path)
+    path.mkdir(mode=0o700, exist_ok=True)
     return path
+
+
+def _make_folder_of(tempdir: Path) -> None:
+    for one in (tempdir.parent.parent, tempdir.parent):
+        one.mkdir(mode=0o700, exist_ok=True)
 
 
 def make_journal_of(tempdir: Path) -> Path:
     """Where the child with this temporary directory writes down its paths; its folder is made."""
     make_tempdir(tempdir)
     return tempdir.with_name(f"{tempdir.name}{_JOURNAL}")
+
+
+def make_stack_pipe_of(tempdir: Path) -> Path:
+    """Make the pipe of the child with this temporary directory. Raises OSError."""
+    _make_folder_of(tempdir)
+    path = tempdir.with_name(f"{tempdir.name}{_STACK}")
+    os.mkfifo(path, 0o600)
+    return path
+
+
+@contextlib.contextmanager
+def stack_pipe_at(runtime: Path, generation: int, slot: int) -> Iterator[tuple[int, str]]:
+    """For a reader: a descriptor of the folder in which the pipe of a child is, and its name there.
+    Raises OSError.
+    """
+    with (
+        directory_at(runtime) as outer,
+        directory_at(TEMPORARY, outer) as temporary,
+        directory_at(str(generation), temporary) as folder,
+    ):
+        yield folder, f"{slot}{_STACK}"
 
 
 def clear_slot(runtime: int, generation: int, slot: int) -> None:
@@ -59,7 +88,8 @@ def clear_all(runtime: int) -> None:
 
 def _clear_generation(name: str, temporary: int) -> None:
     with contextlib.suppress(OSError), directory_at(name, temporary) as directory:
-        slots = {one.removesuffix(_JOURNAL) for one in os.listdir(directory)}
+        names = os.listdir(directory)
+        slots = {one.removesuffix(_JOURNAL).removesuffix(_STACK) for one in names}
         for slot in filter(str.isdecimal, slots):
             _clear_slot(slot, directory)
     _remove_if_empty(name, temporary)
@@ -68,6 +98,8 @@ def _clear_generation(name: str, temporary: int) -> None:
 def _clear_slot(slot: str, directory: int) -> None:
     clear_journal(f"{slot}{_JOURNAL}", directory)
     remove_tree(slot, directory)
+    with contextlib.suppress(OSError):
+        os.unlink(f"{slot}{_STACK}", dir_fd=directory)
 
 
 def _remove_if_empty(name: str, directory: int) -> None:

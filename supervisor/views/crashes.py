@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
-import re
-import sysconfig
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
-import supervisor
 from supervisor.log.forms import Entry, Size, told
 from supervisor.scoreboard.records import KEPT, History, Incident, Report
 from supervisor.scoreboard.view import printable
 from supervisor.views.text import instant
-
-_FRAME: Final = re.compile(r'  File "(?P<path>[^"]*)"')
-_PACKAGE: Final = str(Path(supervisor.__file__).parent)
-_LIBRARIES: Final = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib"))
-_INSTALLED: Final = ("/site-packages/", "/dist-packages/")
+from supervisor.views.tracebacks import folded
 
 
 def facts(report: Report) -> dict[str, Any]:
@@ -86,36 +77,3 @@ def crash_line(report: Report) -> str:
         f"last crash: {instant(report.at)} generation {report.generation} "
         f"{report.worker}/{report.slot} pid {report.pid} {report.cause}{lock}{request}"
     )
-
-
-def folded(traceback: str) -> Iterator[str]:
-    """The lines of a traceback with the application's own frames first, under each heading; of the
-    others only their number is told, if there are own ones.
-    """
-    frames: list[list[str]] = []
-    for line in filter(None, traceback.splitlines()):
-        if _FRAME.match(line):
-            frames.append([line])
-        elif frames and line.startswith("    "):
-            frames[-1].append(line)
-        else:
-            yield from _own_first(frames)
-            frames = []
-            yield line
-    yield from _own_first(frames)
-
-
-def _own_first(frames: list[list[str]]) -> Iterator[str]:
-    own = [frame for frame in frames if _is_own(frame[0])]
-    yield from itertools.chain.from_iterable(own or frames)
-    if own and len(own) < len(frames):
-        yield f"  ({len(frames) - len(own)} frames of libraries)"
-
-
-def _is_own(line: str) -> bool:
-    """True for a frame of the application: not ours, not Python's, not of an installed package."""
-    found = _FRAME.match(line)
-    path = found["path"] if found else ""
-    if path.startswith(("<frozen ", _PACKAGE + "/")) or any(one in path for one in _INSTALLED):
-        return False
-    return not path.startswith(tuple(f"{one}/" for one in _LIBRARIES))

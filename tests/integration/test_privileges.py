@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.clients import connect, dial
 from tests.support.configs import table, web, write
-from tests.support.harness import supervisor
+from tests.support.harness import DEADLINE, supervisor
 
 pytestmark = pytest.mark.root
 
@@ -211,3 +211,24 @@ def test_check_imports_as_the_user(tmp_path):
         config = write(tmp_path, text, **master)
         assert supervisor("check", "-c", str(config)).returncode == status
     assert said.read_text() == f"{NOBODY.pw_uid} " * 2
+
+
+def test_another_user_may_not_ask_the_children(serve):
+    """Only the server's own user, and root, may ask."""
+    server = serve(echo())
+    before = server.children()
+    done = server.command("stack", prefix=("setpriv", "--reuid=65534", "--clear-groups"))
+    assert (done.returncode, done.stdout) == (77, "")
+    assert "only the server's own user, or root" in done.stderr
+    assert server.children() == before
+    assert server.stop() == -signal.SIGTERM
+
+
+def test_root_asks_another_users_server(serve):
+    """Also without the right to trace processes, which containers do not give."""
+    server = serve(echo(), master={"user": "nobody"})
+    done = server.command(
+        "stack", "--timeout", str(DEADLINE), prefix=("setpriv", "--bounding-set=-sys_ptrace")
+    )
+    assert "  thread MainThread:\n" in done.stdout
+    assert server.stop() == -signal.SIGTERM

@@ -66,6 +66,7 @@ def master(recorder):
         (signal.SIGTTIN, Action.JOB, Action.DEFAULT),
         (signal.SIGTTOU, Action.JOB, Action.DEFAULT),
         (signal.SIGTSTP, Action.JOB, Action.DEFAULT),
+        (signal.SIGRTMIN + 1, Action.IGNORE, Action.IGNORE),
     ],
 )
 def test_the_table_is_the_contract(signum, in_master, in_child):
@@ -90,6 +91,7 @@ def test_urgent_signals_come_first(pending):
     ends = [one for one in pending if one in (TERM, INT, PWR, PIPE)]
     assert taken[: len(ends)] == ends
     rest = (CHLD, USR1, HUP, USR2, signal.SIGTTIN, signal.SIGTTOU, signal.SIGTSTP, ALRM)
+    rest = (*rest, signals.STACK, signals.TASKS)
     ranks = [rest.index(one) for one in taken[len(ends) :]]
     assert ranks == sorted(ranks)
 

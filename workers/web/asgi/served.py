@@ -7,9 +7,9 @@ from collections.abc import Callable
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
+from supervisor.child.stacks import stack_of
 from supervisor.workers.web.asgi.deadlines import Stepped
 from supervisor.workers.web.asgi.scope import identity_of
-from supervisor.workers.web.asgi.stacks import stack_of
 from supervisor.workers.web.http1 import Request
 
 if TYPE_CHECKING:
