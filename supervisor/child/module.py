@@ -20,6 +20,12 @@ class Module:
     exclusive: ClassVar[bool] = False  # it cannot stand another of itself, of another generation
     needs: ClassVar[Mapping[str, str]] = MappingProxyType({})  # package: the extra that brings it
 
+    @classmethod
+    def preload(cls, options: Any) -> None:
+        """Master, once, when the code is imported; of a built-in module before `master.preload` and
+        all other user code. It may be called again, and by `check`: open nothing.
+        """
+
     def __init__(self, options: Any) -> None:
         self.options = options
 

@@ -22,6 +22,7 @@ class Place(NamedTuple):
     listeners: tuple[Listener, ...]
     stop_timeout: float
     request_timeout: float
+    runtime: Path  # the runtime directory
     tempdir: Path
     ready: int  # descriptor of the pipe that tells the master the news of this child
     limits: Limits  # of this child's requests and memory, for the renewal of its generation

@@ -39,6 +39,7 @@ MODULES: Final = {
     "cache": "supervisor.modules.cache:Cache",
     "limits": "supervisor.modules.limits:Limits",
     "affinity": "supervisor.modules.affinity:Affinity",
+    "metrics": "supervisor.modules.metrics:Metrics",
 }
 
 
@@ -89,13 +90,15 @@ def _refuse_other_lines(options: Options, path: str, problems: Problems) -> None
 
 
 def load(config: Config, problems: Problems, after: Callable[[str], object] = str) -> Loaded:
-    """Import `preload` and the workers' and modules' code, in that order, in the master.
+    """Import `preload` and the workers' and modules' code, in that order, in the master; built-in
+    modules first, since they may have to be there before user code is.
 
     Problems are added: status 78 for a name that does not exist, 76 where user code raised. Stop
     passes. `after` is called with the name of each piece of user code when that has run.
     """
     sys.path.insert(0, str(Path.cwd()))
     shared = Shared()
+    known = load_built_in(config, problems)
     for index, name in enumerate(config.master.preload):
         _attempt(f"master.preload[{index}]", problems, import_module, name)
         after(name)
@@ -103,13 +106,29 @@ def load(config: Config, problems: Problems, after: Callable[[str], object] = st
     for section in config.workers:
         sections.append(_load_section(section, config, shared, problems))
         after(f"workers.{section.name}")
-    modules = [_module_class(module, problems) for module in config.modules]
+    modules = [
+        known[one.name] if one.name in known else _load_module(one, problems)
+        for one in config.modules
+    ]
     _check_renewal(config, modules, problems)
     return Loaded(
         tuple(section for section in sections if section),
         tuple(module for module in modules if module),
         shared,
     )
+
+
+def load_built_in(config: Config, problems: Problems) -> dict[str, LoadedModule | None]:
+    """The built-in modules, by name, preloaded; None for one with problems."""
+    built_in = [one for one in config.modules if not _is_user_type(one.type)]
+    return {one.name: _load_module(one, problems) for one in built_in}
+
+
+def _load_module(module: ModuleSection, problems: Problems) -> LoadedModule | None:
+    loaded = _module_class(module, problems)
+    if loaded is not None:
+        _attempt(f"modules.{module.name}", problems, loaded.kind.preload, loaded.options)
+    return loaded
 
 
 def _load_section(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from supervisor.errors import StartError
 from supervisor.scoreboard import layout
@@ -110,16 +111,26 @@ class Server(Declarations):
         shared: Shared,
         resources: Resources,
         totals: Callable[[], dict[str, int]],
+        children: int,
+        file: Callable[[str], Path],
     ) -> None:
         super().__init__(owner, shared)
         self.name = name
         self.generation = generation
         self.resources = resources
+        self.children = children  # of all sections, in one generation
         self._totals = totals
+        self._file = file
 
     def restore(self, totals: dict[str, int]) -> None:
         """Let counters begin with these values, by full name. Call it in `init`."""
         self._shared.initial.update(totals)
+
+    def file(self, name: str) -> Path:
+        """Where a file may stand that lasts as long as the server, over all generations: in the
+        runtime directory, removed at the end, also after SIGKILL. Call it before it is made.
+        """
+        return self._file(name)
 
     def totals(self) -> dict[str, int]:
         """The sum of every counter over all processes, by full name."""

@@ -93,16 +93,18 @@ def _status_line(name: str, facts: Status) -> str:
 @click.option("--per-child", is_flag=True, help="With --prometheus: a histogram of each child too.")
 def stats(file: Path | None, name: str | None, form: str | None, per_child: bool) -> None:
     """Print the statistics of the running server. Never involves the master."""
-    snapshot = _reader(file, name).snapshot()
+    reader = _reader(file, name)
+    snapshot = reader.snapshot()
     if form == "json":
         from supervisor.views import statistics
 
         click.echo(msgspec.json.encode(statistics.contract(statistics.of(snapshot))))
     elif form == "prometheus":
-        from supervisor.views import metrics, statistics
+        from supervisor.views import application, metrics, statistics
 
         facts = statistics.of(snapshot, per_child=per_child)
-        click.echo(metrics.expose(facts, per_child=per_child).body, nl=False)
+        own = application.read(reader.find()[0].path, snapshot.pid)
+        click.echo(metrics.expose(facts, own, per_child=per_child).body, nl=False)
     else:
         _print_table(snapshot)
 

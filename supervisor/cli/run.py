@@ -124,7 +124,7 @@ def _wanted(app: str, name: str, bind: tuple[str, ...], environ: Mapping[str, st
 
 def _look(wanted: _Table, settings: tuple[str, ...]) -> None:
     """Import the application, and set the type to what it is, where no setting does."""
-    from supervisor.child import environment
+    from supervisor.child import environment, registry
     from supervisor.workers.web.interface import interface_of, refuse_another
 
     if any(setting.partition("=")[0].strip() == f"workers.{_SECTION}.type" for setting in settings):
@@ -132,6 +132,7 @@ def _look(wanted: _Table, settings: tuple[str, ...]) -> None:
     config, problems = load_table(_ORIGIN, wanted.table, settings, wanted.origins)
     (section,) = (one for one in config.workers if one.name == _SECTION)
     variables = environment.variables(section, problems)
+    registry.load_built_in(config, problems)
     problems.raise_if_any()
     sys.path.insert(0, str(Path.cwd()))
     app, factory = wanted.section["app"], bool(wanted.section.get("factory"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import NamedTuple
 
 from supervisor.child.registry import Loaded, LoadedSection
@@ -19,7 +20,7 @@ from supervisor.system.listeners import Listener
 from supervisor.system.notify import Notifier
 from supervisor.system.recorder import SignalRecorder
 from supervisor.system.resources import Resources
-from supervisor.system.runtime import RuntimeDirectory
+from supervisor.system.runtime import RuntimeDirectory, file_of
 from supervisor.system.terminal import ProcessGroup
 
 Greeting = Callable[["Booted"], None]
@@ -55,6 +56,10 @@ class Booted(NamedTuple):
         """
         door = self.config.master.door
         return door == "refuse" or (door == "auto" and os.getpid() == 1)
+
+    def file(self, name: str) -> Path:
+        """Register a file in the runtime directory that lasts as long as this process."""
+        return self.resources.add_path(file_of(self.runtime.path, name, os.getpid()))
 
     def policy(self) -> Policy:
         """The configuration of generations; each draws the age at which it is renewed."""

@@ -99,6 +99,8 @@ class Generation:
             self.shared,
             self._resources,
             lambda: statistics.counters(self.board.snapshot()),
+            len(self.slots),
+            self._booted.file,
         )
 
     # The fork.
@@ -154,6 +156,7 @@ class Generation:
             listeners=booted.listeners[slot.section],
             stop_timeout=booted.config.master.stop_timeout,
             request_timeout=slot.request_timeout,
+            runtime=booted.runtime.path,
             tempdir=booted.runtime.tempdir(self.number, slot.number),
             ready=self.readiness.writer,
             limits=self._limits,

@@ -311,6 +311,13 @@ class RuntimeDirectory:
         self._directory = self._lock = -1
 
 
+def file_of(directory: Path, name: str, pid: int) -> Path:
+    """The path of a file that a master with this pid keeps in its runtime directory as long as it
+    lives; so two masters, of which one succeeds the other, have one each.
+    """
+    return directory / f"{name}.{pid}"
+
+
 def _is_vacant(directory: int) -> bool:
     """True for an empty directory; a server that was killed as it came or went may have left lock
     and marker, both empty.

@@ -42,12 +42,18 @@ class Exposition(NamedTuple):
     body: bytes
 
 
-def expose(facts: LiveStatistics, accept: str = "", *, per_child: bool = False) -> Exposition:
-    """All metrics of a server, as an Accept header asks for: text or OpenMetrics. Histograms of
-    each child, which are many lines, only if `per_child`.
+def expose(
+    facts: LiveStatistics,
+    application: Iterable[Metric] = (),
+    accept: str = "",
+    *,
+    per_child: bool = False,
+) -> Exposition:
+    """All metrics of a server, then those of its application, as an Accept header asks for: text or
+    OpenMetrics. Histograms of each child, which are many lines, only if `per_child`.
     """
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Server(facts, per_child))
+    registry.register(_Server(facts, application, per_child))
     encode, content_type = choose_encoder(accept)
     return Exposition(content_type, encode(registry))
 
@@ -55,8 +61,11 @@ def expose(facts: LiveStatistics, accept: str = "", *, per_child: bool = False) 
 class _Server(Collector):
     """One server at one instant, as the registry wants it."""
 
-    def __init__(self, facts: LiveStatistics, per_child: bool) -> None:
+    def __init__(
+        self, facts: LiveStatistics, application: Iterable[Metric], per_child: bool
+    ) -> None:
         self._facts = facts
+        self._application = application
         self._per_child = per_child
 
     def describe(self) -> Iterable[Metric]:
@@ -74,6 +83,7 @@ class _Server(Collector):
         for name, value in facts.counters.items():
             counter.add_metric((facts.name, name), value)
         yield counter
+        yield from self._application
 
 
 def _of_server(facts: LiveStatistics) -> Iterator[Metric]:

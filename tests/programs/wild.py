@@ -1,4 +1,4 @@
-"""A handler that writes over the whole scoreboard, as a pointer gone wild in C code may."""
+"""A handler that writes over all shared memory, as a pointer gone wild in C code may."""
 
 import ctypes
 import os
@@ -19,9 +19,9 @@ def serve(connection: socket.socket, address: Any) -> None:
 
 
 def scribble(byte: int) -> None:
-    """Write it over every byte of the mapped file."""
+    """Write it over every byte of the mapped files."""
     for line in Path("/proc/self/maps").read_text().splitlines():
-        found = re.match(r"(\w+)-(\w+) .*/\.?scoreboard", line)
+        found = re.match(r"(\w+)-(\w+) .*/(?:\.?scoreboard|metrics\.\d+$)", line)
         if found:
             start, end = (int(one, 16) for one in found.groups())
             ctypes.memset(start, byte, end - start)

@@ -1,5 +1,7 @@
 """The module `cache` in one process, on a real database."""
 
+from pathlib import Path
+
 import pytest
 
 from supervisor.child.shared import Server, Shared
@@ -19,7 +21,7 @@ def shared():
 def cache(tmp_path, shared):
     """Return an open cache of SIZE bytes."""
     module = Cache(CacheOptions(path=str(tmp_path / "cache"), size=SIZE))
-    module.init(Server("cache", "test", 1, shared, Resources(), dict))
+    module.init(Server("cache", "test", 1, shared, Resources(), dict, 1, Path))
     module.child_init(None)
     yield module
     module.child_exit(None)

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+from pathlib import Path
 
 import pytest
 
@@ -23,7 +24,9 @@ class Generation:
         self.counted = {}
         self.shared = Shared()
         self.module = Counters(CountersOptions(path=str(path)))
-        server = Server("counters", "test", 1, self.shared, Resources(), lambda: self.counted)
+        server = Server(
+            "counters", "test", 1, self.shared, Resources(), lambda: self.counted, 1, Path
+        )
         self.module.init(server)
         begun = self.shared.initial.get("tally.total", 0)
         self.counted = {"counters.requests": 0, "tally.total": begun}

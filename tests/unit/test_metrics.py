@@ -83,7 +83,7 @@ def test_the_histogram_is_one(facts):
 
 def test_open_metrics_is_what_its_parser_accepts(facts):
     """Who asks for OpenMetrics gets it, with its content type."""
-    page = metrics.expose(facts, "application/openmetrics-text; version=1.0.0")
+    page = metrics.expose(facts, accept="application/openmetrics-text; version=1.0.0")
     assert page.content_type.startswith("application/openmetrics-text")
     found = samples(page, openmetrics.text_string_to_metric_families)
     assert found["supervisor_worker_requests_total", "web"] == 10

@@ -1,5 +1,7 @@
 """What modules declare: counters and locks, by their full names, fresh in each generation."""
 
+from pathlib import Path
+
 import pytest
 
 from supervisor.child.shared import Server, Shared
@@ -10,7 +12,7 @@ from supervisor.system.resources import Resources
 
 def server(shared, owner="cache", totals=dict):
     """Return what the module `owner` sees."""
-    return Server(owner, "web", 1, shared, Resources(), totals)
+    return Server(owner, "web", 1, shared, Resources(), totals, 1, Path)
 
 
 @pytest.fixture

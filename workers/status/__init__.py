@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from supervisor.child.child import Child
+from supervisor.child.place import Place
 from supervisor.child.worker import Worker
 from supervisor.config.schema import Options, ProxyProtocol, Timeout, TrustedProxies
 from supervisor.errors import MissingExtra
@@ -75,17 +76,18 @@ class Status(Worker):
 
         def call(client: Client, request: Request) -> Call:
             # Before the request begins, which would be in it.
-            return StatusCall(service, client, request, self._route(child.snapshot()))
+            return StatusCall(service, client, request, self._route(child))
 
         timeout = self.options.connection_timeout
         times = Times(timeout, keep_alive=0.0, stream=min(timeout, _LAST_WORDS))
         limits = Limits(_HEAD, _BODY)
         Loop(service, call, limits, times, most=_CLIENTS, proxies=self._proxies).run()
 
-    def _route(self, snapshot: Snapshot) -> Route:
+    def _route(self, child: Child) -> Route:
+        snapshot = child.snapshot()
         facts: dict[str, Callable[[Snapshot, str], Answer]] = {
             "/stats.json": _statistics,
-            "/metrics": partial(_metrics, per_child=self.options.per_child),
+            "/metrics": partial(_metrics, child.place, per_child=self.options.per_child),
             "/healthz": _health,
             "/readyz": _readiness,
         }
@@ -124,13 +126,14 @@ def _statistics(snapshot: Snapshot, _accept: str) -> Answer:
     return Answer(HTTPStatus.OK, "application/json", body)
 
 
-def _metrics(snapshot: Snapshot, accept: str, *, per_child: bool) -> Answer:
+def _metrics(place: Place, snapshot: Snapshot, accept: str, *, per_child: bool) -> Answer:
     try:
-        from supervisor.views import metrics
+        from supervisor.views import application, metrics
     except MissingExtra as error:
         return text(HTTPStatus.NOT_IMPLEMENTED, str(error))
     facts = statistics.of(snapshot, per_child=per_child)
-    page = metrics.expose(facts, accept, per_child=per_child)
+    own = application.read(place.runtime, place.master)
+    page = metrics.expose(facts, own, accept, per_child=per_child)
     return Answer(HTTPStatus.OK, page.content_type, page.body)
 
 
