@@ -78,7 +78,9 @@ class _Server(Collector):
         yield from _of_children(facts, self._per_child)
         yield _of_deaths(facts)
         counter = CounterMetricFamily(
-            "supervisor_counter", "A counter of a module or a worker.", labels=("server", "name")
+            "supervisor_counter",
+            "A counter that a module or a worker has declared, summed over all children.",
+            labels=("server", "name"),
         )
         for name, value in facts.counters.items():
             counter.add_metric((facts.name, name), value)
@@ -88,26 +90,46 @@ class _Server(Collector):
 
 def _of_server(facts: LiveStatistics) -> Iterator[Metric]:
     gauges = {
-        "ready": ("Every child is ready and the server runs.", facts.ready),
-        "generation": ("Lives of the set of children so far.", facts.generation),
-        "start_time_seconds": ("Start of the server, since 1970.", facts.started_at),
-        "draining_children": ("Children of older generations.", facts.draining_children),
+        "ready": (
+            "1 while the server runs and every child is ready, as /readyz says.",
+            facts.ready,
+        ),
+        "generation": (
+            "Lives of the set of children so far; each crash or renewal begins one.",
+            facts.generation,
+        ),
+        "start_time_seconds": (
+            "When the server was started, in seconds since 1970.",
+            facts.started_at,
+        ),
+        "draining_children": (
+            "Children of older generations that finish what they have in hand.",
+            facts.draining_children,
+        ),
     }
     if facts.last_crash:
-        help_text = "The last unexpected death of a child, since 1970."
+        help_text = "When a child last died unexpectedly, in seconds since 1970."
         gauges["last_crash_time_seconds"] = (help_text, facts.last_crash.at)
     for name, (text, value) in gauges.items():
         gauge = GaugeMetricFamily(f"supervisor_{name}", text, labels=("server",))
         gauge.add_metric((facts.name,), value)
         yield gauge
     for name, text, value in (
-        ("restarts", "Generations after the first.", max(0, facts.generation - 1)),
+        (
+            "restarts",
+            "Generations after the first: how often all children were replaced.",
+            max(0, facts.generation - 1),
+        ),
         ("forced", "Children of this generation that needed SIGKILL to stop.", facts.forced),
     ):
         counter = CounterMetricFamily(f"supervisor_{name}", text, labels=("server",))
         counter.add_metric((facts.name,), value)
         yield counter
-    state = GaugeMetricFamily("supervisor_state", "1 for its state.", labels=("server", "state"))
+    state = GaugeMetricFamily(
+        "supervisor_state",
+        "1 for the state that the server is in, 0 for the others.",
+        labels=("server", "state"),
+    )
     for known in ServerState:
         name = known.name.lower()
         state.add_metric((facts.name, name), name == facts.state)
@@ -117,7 +139,11 @@ def _of_server(facts: LiveStatistics) -> Iterator[Metric]:
 
 def _build_info(server: str) -> Metric:
     labels = ("server", "version", "python")
-    info = GaugeMetricFamily("supervisor_build_info", "1; the labels say what runs.", labels=labels)
+    info = GaugeMetricFamily(
+        "supervisor_build_info",
+        "Always 1; the labels say which version runs, on which Python.",
+        labels=labels,
+    )
     version = metadata.version("prefork-supervisor")
     info.add_metric((server, version, platform.python_version()), 1)
     return info
@@ -125,7 +151,11 @@ def _build_info(server: str) -> Metric:
 
 def _of_deaths(facts: LiveStatistics) -> Metric:
     labels = ("server", "worker", "cause")
-    deaths = CounterMetricFamily("supervisor_deaths", "Unexpected deaths.", labels=labels)
+    deaths = CounterMetricFamily(
+        "supervisor_deaths",
+        "Unexpected deaths of children since the start, by section and cause.",
+        labels=labels,
+    )
     for worker, cause, count in facts.deaths:
         deaths.add_metric((facts.name, worker, cause), count)
     return deaths
@@ -139,12 +169,19 @@ class _Families:
             return CounterMetricFamily(f"supervisor_{prefix}_{name}", text, labels=labels)
 
         self.counters = {
-            "requests": counter("requests", f"Requests finished by {of}."),
-            "errors": counter("errors", f"Requests of {of} that ended in an error."),
-            "busy_seconds": counter("busy_seconds", f"Time of {of} with a request in hand."),
+            "requests": counter(
+                "requests", f"Requests that {of} has finished, failed ones included."
+            ),
+            "errors": counter(
+                "errors", f"Requests of {of} that ended in an error, or with a child that died."
+            ),
+            "busy_seconds": counter(
+                "busy_seconds",
+                f"Seconds with a request in hand, of {of}; a section's are its children's sum.",
+            ),
         }
         self.active = GaugeMetricFamily(
-            f"supervisor_{prefix}_active", f"Requests in hand of {of}.", labels=labels
+            f"supervisor_{prefix}_active", f"Requests that {of} has in hand now.", labels=labels
         )
 
     def add(self, labels: Sequence[str], facts: LiveWorker | LiveChild) -> None:
@@ -162,7 +199,9 @@ def _of_sections(facts: LiveStatistics) -> Iterator[Metric]:
     names = ("server", "worker")
     families = _Families("worker", "a worker section", names)
     responses = CounterMetricFamily(
-        "supervisor_worker_responses", "Answers by class of status.", labels=(*names, "code")
+        "supervisor_worker_responses",
+        "HTTP answers by class of their status.",
+        labels=(*names, "code"),
     )
     duration = _durations("worker", "a worker section", names)
     for worker in facts.workers:
@@ -177,8 +216,16 @@ def _of_sections(facts: LiveStatistics) -> Iterator[Metric]:
 
 def _of_listeners(facts: LiveStatistics) -> tuple[Metric, Metric]:
     labels = ("server", "worker", "address")
-    queued = GaugeMetricFamily("supervisor_listener_queued", "Waits to be accepted.", labels=labels)
-    backlog = GaugeMetricFamily("supervisor_listener_backlog", "May wait.", labels=labels)
+    queued = GaugeMetricFamily(
+        "supervisor_listener_queued",
+        "Connections that wait in the accept queue now: more than a few mean saturation.",
+        labels=labels,
+    )
+    backlog = GaugeMetricFamily(
+        "supervisor_listener_backlog",
+        "Connections that may wait in the accept queue.",
+        labels=labels,
+    )
     for worker in facts.workers:
         for listen in worker.listen:
             where = (facts.name, worker.name, listen.address)
@@ -190,27 +237,41 @@ def _of_listeners(facts: LiveStatistics) -> tuple[Metric, Metric]:
 
 def _durations(prefix: str, of: str, labels: Sequence[str]) -> HistogramMetricFamily:
     name = f"supervisor_{prefix}_request_duration_seconds"
-    return HistogramMetricFamily(name, f"Latency of the requests of {of}.", labels=labels)
+    return HistogramMetricFamily(
+        name, f"Seconds from the begin to the end of the requests of {of}.", labels=labels
+    )
 
 
 def _of_children(facts: LiveStatistics, per_child: bool) -> Iterator[Metric]:
     names = ("server", "worker", "slot")
     families = _Families("child", "a child", names)
     gauges = {
-        "ready": ("1 when it has become ready.", "ready"),
-        "connections": ("Open connections.", "connections"),
-        "resident_memory_bytes": ("Resident memory.", "rss_bytes"),
-        "proportional_memory_bytes": ("Memory, the shared part divided by sharers.", "pss_bytes"),
-        "uptime_seconds": ("Since its fork.", "uptime"),
+        "ready": ("1 once it has become ready.", "ready"),
+        "connections": ("Connections that it holds open now, idle ones included.", "connections"),
+        "resident_memory_bytes": (
+            "Resident memory (RSS); what it shares with the others counts in each.",
+            "rss_bytes",
+        ),
+        "proportional_memory_bytes": (
+            "Proportional memory (PSS): shared pages are divided by those who share them.",
+            "pss_bytes",
+        ),
+        "uptime_seconds": ("Seconds since its fork.", "uptime"),
     }
     filled = {
         key: GaugeMetricFamily(f"supervisor_child_{key}", text, labels=names)
         for key, (text, _) in gauges.items()
     }
-    cpu = CounterMetricFamily("supervisor_child_cpu_seconds", "CPU used.", labels=names)
+    cpu = CounterMetricFamily(
+        "supervisor_child_cpu_seconds",
+        "Seconds of CPU that it has used, in user and system mode.",
+        labels=names,
+    )
     duration = _durations("child", "a child", names)
     state = GaugeMetricFamily(
-        "supervisor_child_state", "1 for its state.", labels=(*names, "state")
+        "supervisor_child_state",
+        "1 for the state that the child is in, 0 for the others.",
+        labels=(*names, "state"),
     )
     for child in facts.children:
         labels = (facts.name, child.worker, str(child.slot))
