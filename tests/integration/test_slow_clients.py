@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import os
 import signal
 import socket
 import threading
@@ -151,6 +152,43 @@ def test_answers_that_are_not_allowed(serve, threads):
     assert get(server, "/written") == (200, b"one two")
     server.wait_for("InvalidAnswer.*longer than", "InvalidAnswer.*CR, LF", "InvalidAnswer.*shorter")
     assert server.stats()["totals"]["errors"] == 3
+
+
+HINTS = (
+    b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nX-A: b\r\n\r\n"
+    b"HTTP/1.1 103 Early Hints\r\nLink: </b.js>; rel=preload\r\n\r\n"
+)
+
+
+@THREADS
+def test_early_hints(serve, threads, tmp_path):
+    """They are on their way while the application still makes the answer; none after its begin."""
+    server = serve(streams(threads=threads))
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    connection = sent(server, f"GET /hints?{fifo} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    got = b""
+    while len(got) < len(HINTS):
+        got += connection.recv(65_536)
+    assert got == HINTS
+    fifo.write_bytes(b"done")
+    connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    answer = rest(connection)
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert (answer.count(b"done"), answer.count(b"103"), answer.count(b"hello")) == (1, 0, 1)
+
+
+@THREADS
+def test_early_hints_that_are_not_sent(serve, threads, tmp_path):
+    """HTTP/1.0 knows none; one that would end its line is an error of the application."""
+    server = serve(streams(threads=threads))
+    (tmp_path / "file").write_bytes(b"done")
+    head = f"GET /hints?{tmp_path}/file HTTP/1.0\r\n\r\n"
+    answer = rest(sent(server, head.encode()))
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert answer.endswith(b"done")
+    assert get(server, "/wrong-hint")[0] == 500
+    server.wait_for("InvalidAnswer.*CR, LF")
 
 
 def test_pipelined_requests(serve):

@@ -104,6 +104,22 @@ def fields(environ, start_response):
     return [repr(sorted(found.items())).encode()]
 
 
+def hints(environ, start_response):
+    """Hint, and answer when the file that the query names has been read to its end."""
+    hint = environ["wsgi.early_hints"]
+    hint([("Link", "</a.css>; rel=preload"), (b"X-A", b"b")])
+    hint([("Link", "</b.js>; rel=preload")])
+    with open(environ["QUERY_STRING"], "rb") as file:
+        data = file.read()
+    ok(start_response)
+    yield data
+    hint([("Link", "</late>")])
+
+
+def wrong_hint(environ, _):
+    environ["wsgi.early_hints"]([("Link", "a\r\nX-B: c")])
+
+
 PAGES = {
     "/": hello,
     "/endless": endless,
@@ -117,4 +133,6 @@ PAGES = {
     "/written": written,
     "/who": who,
     "/fields": fields,
+    "/hints": hints,
+    "/wrong-hint": wrong_hint,
 }

@@ -7,7 +7,8 @@ and again while there is `more`; with threads, a thread of the pool does.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from resource import RUSAGE_THREAD, getrusage, struct_rusage
 from time import monotonic_ns
 from typing import TYPE_CHECKING
@@ -48,6 +49,7 @@ class Service:
         self._wary_until = 0  # monotonic ns
         self._before: struct_rusage | None = None
         self._block = child.block
+        self.send_now: Callable[[Call, bytes], object] = _put  # what comes before the answer
 
     def is_spread(self, now: int, elapsed: int) -> bool:
         """Tell whether kept connections end now: this or another request of the section was slow of
@@ -290,3 +292,8 @@ class Call:
             request_id=self.identity,
         )
         log.write(wall_clock() / 1e9 - seconds, seconds, served)
+
+
+def _put(call: Call, data: bytes) -> None:
+    with suppress(OSError):  # its client is gone, which is seen when the answer is sent
+        call.client.put(data)

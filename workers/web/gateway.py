@@ -149,6 +149,16 @@ class WsgiCall(Call):
         self._headers = headers
         return self._write
 
+    def hint(self, headers: Iterable[tuple[str | bytes, str | bytes]]) -> None:
+        """`wsgi.early_hints`, the name that gunicorn gave it: send these headers now (103, RFC
+        8297), at most before the answer, and never to HTTP/1.0. Raises InvalidAnswer.
+        """
+        http = self.client.http
+        if not http.has_begun:
+            data = http.interim(103, [(_bytes(name), _bytes(value)) for name, value in headers])
+            if data:
+                self.service.send_now(self, data)
+
     def _write(self, data: bytes) -> None:
         """The `write` of old applications: kept until they return."""
         if self._written is None:
@@ -176,6 +186,7 @@ class WsgiCall(Call):
         environ["SERVER_NAME"], environ["SERVER_PORT"] = client.local
         environ["REMOTE_ADDR"] = client.peer
         environ["REMOTE_PORT"] = str(client.port)
+        environ["wsgi.early_hints"] = self.hint
         environ["wsgi.input"] = client.body.file() if client.body else io.BytesIO()
         for name, value in request.fields:
             key = _key(name)
@@ -222,6 +233,10 @@ def _key(name: bytes) -> str:
         return ""
     text = _PLAIN.get(name)
     return text or "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
+
+
+def _bytes(text: str | bytes) -> bytes:
+    return text.encode("latin-1") if isinstance(text, str) else text
 
 
 def _is_single(result: Iterable[bytes], first: bytes) -> bool:

@@ -53,6 +53,8 @@ class Loop:
         self._most = most or descriptors.limit() - _RESERVE
         sizes = sizes or Sizes()
         pool = Pool(threads, sizes.answer) if threads > 1 else None
+        if pool is not None:
+            service.send_now = pool.give
         self._traffic = Traffic(service, call, times, sizes, select.epoll(), pool)
         self._listeners: dict[int, Listener] = {}
         self._accepts = False

@@ -13,8 +13,8 @@ from supervisor.workers.web.calls import Call
 
 
 class Pool:
-    """`in_hand`: calls that a thread has, or that wait for one. The main thread alone calls these
-    methods.
+    """`in_hand`: calls that a thread has, or that wait for one. The main thread alone calls its
+    methods, but `give`.
     """
 
     def __init__(self, threads: int, room: int) -> None:
@@ -79,15 +79,23 @@ class Pool:
             thread.join()
         os.close(self._news)
 
+    def give(self, call: Call, data: bytes) -> None:
+        """In a thread: let the loop send what it has made."""
+        with self._changed:
+            if call in self._ahead:
+                self._ahead[call] += len(data)
+        self._made.append((call, data, call.is_over))
+        os.eventfd_write(self._news, 1)
+
     def _work(self) -> None:
         while (call := self._todo.get()) is not None:
-            self._give(call, call.first())
+            self.give(call, call.first())
             while not call.is_over:
                 if self._may_go_on(call):
-                    self._give(call, call.next())
+                    self.give(call, call.next())
                 else:
                     call.cut()
-                    self._give(call, b"")
+                    self.give(call, b"")
 
     def _may_go_on(self, call: Call) -> bool:
         """Wait for the client; False where it is gone."""
@@ -95,10 +103,3 @@ class Pool:
             room = 1 if call.file is not None else self._room
             self._changed.wait_for(lambda: not call.more or self._ahead[call] < room)
             return call.more
-
-    def _give(self, call: Call, data: bytes) -> None:
-        with self._changed:
-            if call in self._ahead:
-                self._ahead[call] += len(data)
-        self._made.append((call, data, call.is_over))
-        os.eventfd_write(self._news, 1)

@@ -256,7 +256,10 @@ class Traffic:
             if client.call is not call:
                 continue
             try:
-                self._hand_out(client, call, data, is_last=is_last)
+                if is_last or client.http.has_begun:
+                    self._hand_out(client, call, data, is_last=is_last)
+                else:
+                    client.put(data)  # early hints: the application still makes the answer
             except OSError as error:
                 self._cut(client, f"client-hung-up ({error.strerror or error})")
 
