@@ -6,6 +6,7 @@ and again while there is `more`; with threads, a thread of the pool does.
 
 from __future__ import annotations
 
+import errno
 import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -90,6 +91,16 @@ class Service:
         else:
             self.requests.account(None, True)
             self.child.log.info("connection refused", extra=facts)
+
+    def not_kept(self, client: Client, error: OSError) -> int:
+        """Count and log a request whose body could not be written to disk; return its status."""
+        status = 507 if error.errno in (errno.ENOSPC, errno.EDQUOT) else 500
+        self.requests.account(None, True)
+        self.requests.responded(status)
+        facts = {"peer": client.peer, "status": status, "error": error.strerror or error}
+        folder = str(self.child.place.tempdir)
+        self.child.log.error("request body not kept", extra={**facts, "directory": folder})
+        return status
 
     def refused(self, client: Client, status: int, reason: str) -> None:
         """Count and log a request that no application saw."""

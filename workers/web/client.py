@@ -207,6 +207,7 @@ class Body:
             self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115
             self._file.write(kept)
         self._file.write(data)
+        self._file.flush()  # a full disk is seen here, not where the application reads
 
     def file(self) -> BinaryIO:
         """All of it, from the beginning."""
@@ -215,4 +216,5 @@ class Body:
 
     def close(self) -> None:
         """Give memory or disk back."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # what a full disk did not take is not taken now
+            self._file.close()

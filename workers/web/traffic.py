@@ -135,11 +135,22 @@ class Traffic:
             elif isinstance(event, Refusal):
                 self._refuse(client, event)
                 return
-            else:
-                client.body.add(event)  # type: ignore[union-attr, arg-type]
+            elif self._keeps(client, event):  # type: ignore[arg-type]
                 self.expect(client, self._times.connection)
+            else:
+                return
             event = http.receive()
         self._watch(client, IN)
+
+    def _keeps(self, client: Client, data: bytes) -> bool:
+        """Keep a part of a body; False where there is no room for it, which ends the request."""
+        try:
+            client.body.add(data)  # type: ignore[union-attr]
+        except OSError as error:
+            client.body.close()  # type: ignore[union-attr]  # for others, while this one lingers
+            self._say_last(client, self._service.not_kept(client, error))
+            return False
+        return True
 
     def _expect_body(self, client: Client) -> None:
         """The head has passed the limits: whoever waits to be asked for the body is asked."""
