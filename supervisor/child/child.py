@@ -14,7 +14,8 @@ from supervisor.child.arrivals import Arrivals
 from supervisor.child.order import Order
 from supervisor.child.place import Place
 from supervisor.child.renewal import Limits, Renewal
-from supervisor.child.requests import Batch, Request, Requests, TimedStep
+from supervisor.child.requests import Batch, InHand, Request, Requests, TimedStep
+from supervisor.child.slow import WatchedRequests
 from supervisor.errors import Stop
 from supervisor.log import entries
 from supervisor.scoreboard.layout import STRIDE, State
@@ -78,7 +79,12 @@ class Child:
         self._recorder = recorder
         self._order = Order(recorder)
         base = board.row_base(place.slot)
-        self._requests = Requests(board.words[base : base + STRIDE], place.request_timeout)
+        row, slow = board.words[base : base + STRIDE], worker.section.common.slow_request
+        self._requests = (
+            WatchedRequests(row, place.request_timeout, slow, self._tell_slow)
+            if slow
+            else Requests(row, place.request_timeout)
+        )
         self._resources: Resources | None = None
 
     # To stop.
@@ -189,7 +195,7 @@ class Child:
         """Context of requests that follow each other at once, one in hand at a time: cheaper than a
         `request` for each. Call `done` after each.
         """
-        return Batch(self._requests)
+        return self._requests.batch()
 
     def step(self) -> TimedStep | None:
         """Context, again and again, of what a request that is not `timed` does between two waits:
@@ -297,6 +303,9 @@ class Child:
 
     def _arrivals(self) -> Arrivals:
         return Arrivals(self.listeners, self._order, self._recorder, self.ending_listeners)
+
+    def _tell_slow(self, request: InHand, stack: str) -> None:
+        self.log.warning("slow request", extra={**request.facts, "traceback": stack})
 
     def _full(self, name: str, known: Mapping[str, Any]) -> str:
         own = f"{self.place.section}.{name}"

@@ -45,6 +45,10 @@ class InHand(Protocol):
     begun: int
     timed: bool
 
+    @property
+    def facts(self) -> dict[str, object]:
+        """The facts that name it in the log."""
+
 
 class Requests:
     """One of each child. `row` is its row of the scoreboard, `timeout` the request deadline in
@@ -87,6 +91,10 @@ class Requests:
         # One thread is alone with the row; the timer it shares with the main thread.
         if count > 1 or self._timeout:
             self.lock = threading.RLock()
+
+    def batch(self) -> Batch:
+        """A context of requests that follow each other at once."""
+        return Batch(self)
 
     def watch(self, arm: Callable[[], object], seconds: float) -> None:
         """Call `arm` when a request begins and it was not called for `seconds`."""
@@ -233,6 +241,11 @@ class Request:
         self.timed = timed
         self.begun = 0  # monotonic ns
 
+    @property
+    def facts(self) -> dict[str, object]:
+        """The facts that name it in the log."""
+        return {"request": self._name} if self._name else {}
+
     def fail(self) -> None:
         """Count it as an error, though no exception leaves it."""
         self._failed = True
@@ -279,6 +292,11 @@ class Batch:
         self.begun = now = monotonic_ns()
         self._requests.begin(self, now)
         return self
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """None names it."""
+        return {}
 
     def done(self, failed: bool) -> None:
         """The one in hand is answered, or has failed; what follows is the next."""

@@ -37,7 +37,7 @@ def test_a_body_that_does_not_fit(serve, tmp_path, threads):
             big.sendall(bytes(1_000_000))
         assert rest(big).startswith(b"HTTP/1.1 507 ")
     assert get(server) == (200, b"hello")
-    pattern = r"ERROR web/0\[.*request body not kept .*status=507 error=\"No space left on device\""
+    pattern = r"ERROR web/0\[.*request refused .*status=507 reason=.*: No space left on device"
     server.wait_for(pattern)
     assert server.log.count("No space left on device") == 3
     assert server.stop() == -signal.SIGTERM

@@ -4,6 +4,8 @@ import os
 import tempfile
 import time
 
+BIG = bytes(10_000_000)
+
 
 def tell(words):
     os.write(2, words + b"\n")
@@ -63,6 +65,11 @@ def file(environ, start_response):
     file.write(b"0123456789" * 1_000_000)
     file.seek(5)
     return environ["wsgi.file_wrapper"](file)
+
+
+def big(_, start_response):
+    ok(start_response)
+    return [BIG]
 
 
 def too_long(_, start_response):
@@ -126,6 +133,7 @@ PAGES = {
     "/events": events,
     "/body": body,
     "/file": file,
+    "/big": big,
     "/too-long": too_long,
     "/too-short": too_short,
     "/injected": injected,

@@ -6,7 +6,6 @@ and again while there is `more`; with threads, a thread of the pool does.
 
 from __future__ import annotations
 
-import errno
 import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from supervisor.workers.web.client import Client, FileRange
 
 _TEXT = b"text/plain; charset=utf-8"
+OUR_FAULTS = (500, 507)  # among the statuses of what is refused
 _SLOW = 10_000_000  # ns: slower calls are spread over the children by the kernel
 _CERTAINLY_SLOW = 100_000_000  # ns: nobody waits so long for a processor
 _SLOW_FOR = 1_000_000_000  # ns
@@ -92,22 +92,13 @@ class Service:
             self.requests.account(None, True)
             self.child.log.info("connection refused", extra=facts)
 
-    def not_kept(self, client: Client, error: OSError) -> int:
-        """Count and log a request whose body could not be written to disk; return its status."""
-        status = 507 if error.errno in (errno.ENOSPC, errno.EDQUOT) else 500
-        self.requests.account(None, True)
-        self.requests.responded(status)
-        facts = {"peer": client.peer, "status": status, "error": error.strerror or error}
-        folder = str(self.child.place.tempdir)
-        self.child.log.error("request body not kept", extra={**facts, "directory": folder})
-        return status
-
     def refused(self, client: Client, status: int, reason: str) -> None:
         """Count and log a request that no application saw."""
         self.requests.account(None, True)
         self.requests.responded(status)
         facts = {"peer": client.peer, "status": status, "reason": reason}
-        self.child.log.info("request refused", extra=facts)
+        log = self.child.log.error if status in OUR_FAULTS else self.child.log.info
+        log("request refused", extra=facts)
 
 
 class Call:
@@ -286,6 +277,14 @@ class Call:
             given = request.named.get(service.request_id, b"").decode("latin-1")
             is_trusted = given and service.trust.trusts(client.peer)
             self.identity = given if is_trusted else secrets.token_hex(16)
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """The facts that name it in the log."""
+        facts: dict[str, object] = {"method": self.request.method, "path": self._path()}
+        if self.identity:
+            facts["request_id"] = self.identity
+        return facts
 
     def _path(self) -> str:
         return self.request.raw_target.partition(b"?")[0].decode("latin-1")

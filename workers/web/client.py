@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import socket
@@ -12,7 +13,7 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from supervisor.workers.web.http1 import Connection, Reading
+from supervisor.workers.web.http1 import Connection, Reading, Refusal
 from supervisor.workers.web.proxy_header import Introduction
 
 if TYPE_CHECKING:
@@ -113,6 +114,18 @@ class Client:
         """Bytes that the client has not taken, of a file a token one."""
         return self._size + (self._file is not None)
 
+    def keep(self, data: bytes) -> Refusal | None:
+        """Keep a part of the body until it is whole; return why that is not possible."""
+        body = self.body
+        assert body is not None
+        try:
+            body.add(data)
+        except OSError as error:
+            body.close()  # the room is others', while this client lingers
+            status = 507 if error.errno in (errno.ENOSPC, errno.EDQUOT) else 500
+            return Refusal(status, f"body not kept in {body.folder}: {error.strerror}")
+        return None
+
     def put(self, data: bytes) -> None:
         """Send it, or keep what does not go now. Raises OSError where the client is gone."""
         if self._out or self._file is not None:
@@ -194,7 +207,7 @@ class Body:
 
     def __init__(self, limit: int, folder: Path) -> None:
         self._limit = limit
-        self._folder = folder
+        self.folder = folder
         self._file: BinaryIO = io.BytesIO()
         self.size = 0
 
@@ -203,8 +216,8 @@ class Body:
         self.size += len(data)
         if self.size > self._limit and isinstance(self._file, io.BytesIO):
             kept = self._file.getvalue()
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115
             self._file.write(kept)
         self._file.write(data)
         self._file.flush()  # a full disk is seen here, not where the application reads

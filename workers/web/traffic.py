@@ -132,25 +132,13 @@ class Traffic:
             elif event is END:
                 self._serve(client, http.request)  # type: ignore[arg-type]
                 return
-            elif isinstance(event, Refusal):
+            elif isinstance(event, Refusal) or (event := client.keep(event)):  # type: ignore[arg-type]
                 self._refuse(client, event)
                 return
-            elif self._keeps(client, event):  # type: ignore[arg-type]
-                self.expect(client, self._times.connection)
             else:
-                return
+                self.expect(client, self._times.connection)
             event = http.receive()
         self._watch(client, IN)
-
-    def _keeps(self, client: Client, data: bytes) -> bool:
-        """Keep a part of a body; False where there is no room for it, which ends the request."""
-        try:
-            client.body.add(data)  # type: ignore[union-attr]
-        except OSError as error:
-            client.body.close()  # type: ignore[union-attr]  # for others, while this one lingers
-            self._say_last(client, self._service.not_kept(client, error))
-            return False
-        return True
 
     def _expect_body(self, client: Client) -> None:
         """The head has passed the limits: whoever waits to be asked for the body is asked."""
@@ -205,13 +193,10 @@ class Traffic:
         if is_last:
             client.call = None
         if client.is_streaming is is_last:
-            self._note_stream(client, not is_last)
+            client.is_streaming = not is_last
+            self.streams += -1 if is_last else 1
+            self._service.requests.hold(len(self.clients), self.streams)
         self._after_sending(client)
-
-    def _note_stream(self, client: Client, is_streaming: bool) -> None:
-        client.is_streaming = is_streaming
-        self.streams += 1 if is_streaming else -1
-        self._service.requests.hold(len(self.clients), self.streams)
 
     def _after_sending(self, client: Client) -> None:
         """Some, or all, of what was made has been sent."""
