@@ -286,10 +286,6 @@ class Child:
         timeout = self.place.stop_timeout
         self._requests.stop_by(time.monotonic() + timeout - min(_HEAD_START, timeout / 10))
 
-    def watch_requests(self, arm: Callable[[], object]) -> None:
-        """Call `arm` at the begin of a request that is the first within `stop_timeout`."""
-        self._requests.watch(arm, self.place.stop_timeout)
-
     def note_resources(self) -> None:
         """The files that were made by now at the paths of `resources` are this child's."""
         if self._resources is not None:

@@ -19,7 +19,6 @@ from supervisor.log.entries import log
 from supervisor.scoreboard.layout import State
 from supervisor.scoreboard.writer import Scoreboard
 from supervisor.system import process, signals
-from supervisor.system.orphan import Orphanage
 from supervisor.system.recorder import SignalRecorder
 from supervisor.system.signals import Action
 
@@ -92,22 +91,8 @@ class Life:
         signals.dump_at_deadline(place.black_box)
         if not place.is_watched:  # nor does the program that it becomes
             telling.begin(place.tempdir)
-        self._prepare_for_the_masters_death()
+        process.send_at_masters_death(signal.SIGTERM, place.master)
         signals.unblock_all()
-
-    def _prepare_for_the_masters_death(self) -> None:
-        # Made here: in the master it would be a circle, which keeps the scoreboard mapped there.
-        orphanage = Orphanage(
-            self._place.stop_timeout, self._orphaned, lambda: self._child.requests.active > 0
-        )
-        orphanage.begin(self._place.master)
-        orphanage.arm()
-        self._child.watch_requests(orphanage.arm)
-
-    def _orphaned(self) -> None:
-        self._child.tell_to_stop(signal.SIGTERM)
-        # Where Stop is raised in user code, the handler of TERM does it.
-        signal.raise_signal(signal.SIGTERM)
 
     def _leave_nothing(self) -> None:
         """The master is dead: nobody else ends what was started below it."""

@@ -6,7 +6,6 @@ call without a deadline.
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -72,9 +71,6 @@ class Requests:
         self._stop_by: float | None = None  # monotonic s
         self._late_at: float | None = None  # monotonic s
         self._stopping = 0  # the word STATE, from the order to stop on
-        self._watch: Callable[[], object] = bool
-        self._watched_for = 0  # ns
-        self._watched_until = sys.maxsize  # monotonic ns
         self._timed: dict[InHand | TimedStep, None] = {}  # with a deadline, oldest first
 
     @property
@@ -96,10 +92,6 @@ class Requests:
         """A context of requests that follow each other at once."""
         return Batch(self)
 
-    def watch(self, arm: Callable[[], object], seconds: float) -> None:
-        """Call `arm` when a request begins and it was not called for `seconds`."""
-        self._watch, self._watched_for, self._watched_until = arm, int(seconds * 1e9), 0
-
     def stop_by(self, instant: float) -> None:
         """The child was told to stop: from now on it is `stopping`, at `instant` (monotonic s)
         late.
@@ -119,9 +111,6 @@ class Requests:
     def begin(self, request: InHand, now: int) -> None:
         """Take it in hand at `now` (monotonic ns)."""
         row = self._row
-        if now > self._watched_until:
-            self._watched_until = now + self._watched_for
-            self._watch()
         row[ACTIVE] = self.active = active = self.active + 1
         if active == 1:
             row[BUSY_SINCE] = self._busy_since = now

@@ -79,6 +79,7 @@ class Acts:
         failure = None
         try:
             generation.fork(verdict.slots, table, others)
+            self._booted.guard.ensure()
         except Exception as error:
             failure = caught(error)
         now = time.monotonic()
@@ -159,7 +160,7 @@ class Acts:
         log.info("generation gone", generation=verdict.number)
         self._children.discarded(verdict.number)
         if not self.generations:
-            shutdown.kill_strays(self._booted.strangers)
+            shutdown.kill_strays(self._booted.spared)
 
     @perform.register
     def _(self, verdict: verdicts.Restart) -> None:
@@ -243,7 +244,7 @@ class Acts:
         before = min((one for one in younger if one), default=None)
         if others and before is None:
             return
-        shutdown.kill_strays(self._booted.strangers | living | helpers, before)
+        shutdown.kill_strays(self._booted.spared | living | helpers, before)
 
     def _tell_progress(self) -> None:
         """While the server stops: let the service manager wait as long as our own deadlines

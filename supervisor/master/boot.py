@@ -25,6 +25,7 @@ from supervisor.master import before
 from supervisor.master.booted import Booted, Greeting, no_greeting
 from supervisor.master.cause import Cause
 from supervisor.master.daemon import Launcher
+from supervisor.master.guard import Guard
 from supervisor.master.modules import keep_ears, log_abandoned
 from supervisor.master.shutdown import leave
 from supervisor.system import descriptors, privileges, process, signals
@@ -96,6 +97,9 @@ class Boot:
         loaded = self._load()
         process.set_title(f"supervisor: {config.name} master")
         self._obey()
+        spared = group.strangers | strangers
+        guard = Guard(config.name, config.master.stop_timeout, spared, self._launcher)
+        self.resources.add("guard", guard.end)
         return Booted(
             config=config,
             loaded=loaded,
@@ -108,6 +112,7 @@ class Boot:
             start_by=start_by,
             private=self._private(),
             strangers=strangers,
+            guard=guard,
             descriptor_limit=descriptors.limit(),
             notifier=self.notifier,
             launcher=self._launcher,

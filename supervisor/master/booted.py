@@ -13,6 +13,7 @@ from supervisor.child.shared import Shared
 from supervisor.child.worker import Worker
 from supervisor.config.schema import Config
 from supervisor.master.daemon import Launcher
+from supervisor.master.guard import Guard
 from supervisor.master.policy import Policy
 from supervisor.scoreboard.records import Description, Section
 from supervisor.system.clock import Instant
@@ -44,6 +45,7 @@ class Booted(NamedTuple):
     start_by: float  # monotonic s: the first generation must be ready
     private: tuple[int, ...]  # descriptors that no child may keep
     strangers: frozenset[int]  # children of this process before it was ours
+    guard: Guard
     descriptor_limit: int  # soft, as it was at the start; the children get it back
     notifier: Notifier
     launcher: Launcher | None  # who waits for readiness, under --daemon
@@ -60,6 +62,11 @@ class Booted(NamedTuple):
     def file(self, name: str) -> Path:
         """Register a file in the runtime directory that lasts as long as this process."""
         return self.resources.add_path(file_of(self.runtime.path, name, os.getpid()))
+
+    @property
+    def spared(self) -> frozenset[int]:
+        """Children of this process that belong to no generation."""
+        return self.strangers | self.guard.pids
 
     def policy(self) -> Policy:
         """The configuration of generations; each draws the age at which it is renewed."""

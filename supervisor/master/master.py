@@ -100,7 +100,8 @@ class Master:
 
     def _note_death(self, death: process.Death) -> None:
         if self._children.lives.of(death.pid) is None:
-            return  # an orphan that was adopted
+            self._booted.guard.note_death(death)  # if it is not an orphan that was adopted
+            return
         self._note_ready()  # it may have told, and finished, since the last look
         found = self._children.lives.of(death.pid)
         assert found is not None

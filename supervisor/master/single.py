@@ -75,9 +75,9 @@ class Single:
         log.info("server stopping", reason=cause.reason)
         self._booted.notifier.stopping(f"stopping: {cause.reason}")
         life.abandon()
-        shutdown.kill_strays(self._generation.helpers | self._booted.strangers)
+        shutdown.kill_strays(self._generation.helpers | self._booted.spared)
         self._generation.destroy()
-        shutdown.kill_strays(self._booted.strangers)
+        shutdown.kill_strays(self._booted.spared)
         self._boot.leave(cause)
 
     def _cause_of(self, slot: Slot, black_box: int, code: Exit) -> Cause:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import select
+import stat
 import sys
 from collections.abc import Iterable
 from typing import Final
@@ -101,6 +103,19 @@ def limit_descriptors(soft: int) -> None:
 def close_all_descriptors() -> None:
     """Close everything above stderr."""
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+
+
+def close_own() -> None:
+    """Close what this program has opened, sockets and pipes and memory; what it inherited stays,
+    and so do files that have a name, for one may be the log.
+    """
+    for entry in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # the listing's own is closed already
+            descriptor = int(entry)
+            facts = os.fstat(descriptor)
+            is_named_file = stat.S_ISREG(facts.st_mode) and facts.st_nlink > 0
+            if not os.get_inheritable(descriptor) and not is_named_file:
+                os.close(descriptor)
 
 
 def hold_standard_descriptors() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import struct
@@ -25,6 +26,37 @@ class Usage(Struct, frozen=True):
     rss_bytes: int = 0
     pss_bytes: int = 0
     is_frozen: bool = False
+
+
+def descendants(pid: int) -> list[int]:
+    """The pids below a process, parents first."""
+    found = []
+    with contextlib.suppress(OSError):
+        for child in children_of(pid):
+            found += [child, *descendants(child)]
+    return found
+
+
+def children_of(pid: int) -> list[int]:
+    """The pids whose parent a process is. Raises OSError."""
+    pids: list[int] = []
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with contextlib.suppress(OSError):
+            children = Path(f"/proc/{pid}/task/{task}/children").read_text()
+            pids += map(int, children.split())
+    return pids
+
+
+def group_members(group: int) -> set[int]:
+    """The pids of the living processes of a process group (proc(5) stat)."""
+    members = set()
+    for entry in os.scandir("/proc"):
+        with contextlib.suppress(OSError, ValueError):
+            facts = Path(f"/proc/{int(entry.name)}/stat").read_text()
+            state, _parent, its_group = facts.rpartition(")")[2].split()[:3]
+            if int(its_group) == group and state not in _DEAD:
+                members.add(int(entry.name))
+    return members
 
 
 def usage_of(pid: int, with_pss: bool) -> Usage:

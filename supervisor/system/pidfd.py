@@ -37,6 +37,6 @@ class PidFd:
                 f"not allowed to send {signals.name_of(signum)}: not our process"
             ) from None
 
-    def wait(self, timeout: float) -> bool:
+    def wait(self, timeout: float | None) -> bool:
         """Wait until it has ended; False at the timeout (s)."""
         return self._descriptor < 0 or signals.pid_is_gone(self._descriptor, timeout)

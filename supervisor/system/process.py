@@ -18,6 +18,7 @@ from typing import Final, NamedTuple, NoReturn, TypeVar
 from supervisor.errors import SystemFailure
 from supervisor.log import entries
 from supervisor.system import signals
+from supervisor.system.observe import children_of
 
 _PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 
@@ -260,16 +261,10 @@ def own_children() -> list[int]:
     """The pids whose parent is this process now, adopted orphans too (proc(5)). Raises
     SystemFailure without /proc.
     """
-    pids: list[int] = []
     try:
-        tasks = os.listdir("/proc/self/task")
+        return children_of(os.getpid())
     except OSError as error:
         raise SystemFailure(f"/proc/self/task: {error.strerror}") from None
-    for task in tasks:
-        with contextlib.suppress(OSError):
-            children = Path(f"/proc/self/task/{task}/children").read_text()
-            pids += map(int, children.split())
-    return pids
 
 
 def has_threads() -> bool:

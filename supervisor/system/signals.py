@@ -182,6 +182,11 @@ def consume(signum: signal.Signals) -> int | None:
     return None if facts is None else facts.si_pid
 
 
+def await_blocked(signum: int) -> None:
+    """Sleep until a blocked signal comes, and take it."""
+    signal.sigwait([signum])
+
+
 def has_terminal() -> bool:
     """True where a terminal controls this process, and a shell may stop it as a job (tty(4))."""
     try:

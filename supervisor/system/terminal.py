@@ -7,12 +7,13 @@ import os
 import signal
 
 from supervisor.system import signals
+from supervisor.system.observe import group_members
 from supervisor.system.process import has_threads, tell
 
 
 class ProcessGroup:
     """The group that the master leads: it is signalled as one, and owns the terminal while it
-    runs.
+    runs. `strangers` are the pids in it that were there before us.
     """
 
     def __init__(self, in_background: bool) -> None:
@@ -20,11 +21,11 @@ class ProcessGroup:
         self._terminal = None if in_background else _foreground_terminal(self._before)
         if self._before != os.getpid():
             os.setpgid(0, 0)
-            self._alone = True
+            self.strangers = set[int]()
         else:
             # In `supervisor start | tee log` a job-control shell puts tee into the group that we
             # lead.
-            self._alone = not _group_has_others(os.getpid())
+            self.strangers = group_members(os.getpid()) - {os.getpid()}
         if self._terminal is not None and self._before != os.getpid():
             _hand_terminal(self._terminal, os.getpgrp())
             # The process that waits for us is no shell with job control: it would not notice that
@@ -41,7 +42,7 @@ class ProcessGroup:
         block what the main thread blocks, so our own copy would go there, and pass for an
         operator's second signal.
         """
-        if lossless or not self._alone or has_threads():
+        if lossless or self.strangers or has_threads():
             for pid in pids:
                 tell(pid, signal.SIGTERM)
             return False
@@ -55,7 +56,7 @@ class ProcessGroup:
     @property
     def is_ours_alone(self) -> bool:
         """True when every process in it descends from us."""
-        return self._alone
+        return not self.strangers
 
     def release(self) -> None:
         """Give the terminal back to the group that had it."""
@@ -75,12 +76,3 @@ def _foreground_terminal(group: int) -> int | None:
 def _hand_terminal(descriptor: int, group: int) -> None:
     with signals.blocked(signal.SIGTTOU), contextlib.suppress(OSError):
         os.tcsetpgrp(descriptor, group)
-
-
-def _group_has_others(group: int) -> bool:
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit() and int(entry.name) != group:
-            with contextlib.suppress(OSError):
-                if os.getpgid(int(entry.name)) == group:
-                    return True
-    return False

@@ -249,9 +249,8 @@ def test_a_program_ends_with_a_killed_master(serve, values):
     """The kernel sends the stop signal when the master is gone."""
     server = serve(program("interrupted" if values else "serve", **values))
     server.wait_for("program serves")
-    gone = grip(server, server.children()[0])
     server.signal(signal.SIGKILL)
-    server.wait_until(gone)
+    server.wait_gone()
 
 
 def test_a_program_restarts_on_the_same_socket(serve):

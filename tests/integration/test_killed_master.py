@@ -1,14 +1,16 @@
 """The master is killed: its children end by themselves, also in C code, with what they started."""
 
+import os
 import signal
 
+import psutil
 import pytest
 
 from tests.support.clients import ask, dial, endpoint, line, rest
-from tests.support.configs import web
+from tests.support.configs import table, web
 
 
-@pytest.mark.parametrize("handler", ["stuck", "stuck_with_the_interpreter"])
+@pytest.mark.parametrize("handler", ["stuck", "stuck_with_the_interpreter", "stuck_with_litter"])
 def test_a_child_that_is_stuck_in_c_ends_within_the_stop_timeout(serve, handler):
     """No handler of Python runs there; the next start has the port."""
     server = serve(web(f"abandoned:{handler}", children=2), master={"stop_timeout": 0.3})
@@ -21,6 +23,43 @@ def test_a_child_that_is_stuck_in_c_ends_within_the_stop_timeout(serve, handler)
     successor = serve(web(listen=[f"tcp://{host}:{port}"]))
     assert ask(successor).startswith(b"hello")
     assert successor.stop() == -signal.SIGTERM
+
+
+def guard_of(server):
+    """Return the master's only child that is no child of the server's."""
+    below = {one.pid for one in psutil.Process(server.pid).children()}
+    (guard,) = below - set(server.children().values())
+    return psutil.Process(guard)
+
+
+def test_a_guard_that_dies_is_replaced(serve):
+    """The server goes on, and the next guard ends what is stuck."""
+    clock = table("workers.clock", type="task", run="tasks:beating", every=1.25)
+    server = serve(web("abandoned:stuck", children=2) + clock, master={"stop_timeout": 0.3})
+    guard = guard_of(server)
+    for _ in range(2):  # one that dies in its first second would not be replaced
+        server.wait_for("^task beat ", since=len(server.log))
+    guard.kill()
+    server.wait_for(rf"guard died pid={guard.pid} cause=SIGKILL is_replaced=True")
+    connection = dial(server)
+    assert line(connection) == "taken"
+    server.signal(signal.SIGKILL)
+    server.wait_gone()
+
+
+def test_a_guard_has_no_port_and_outlives_no_server(serve):
+    """It holds no listener, hears no signal of the group, and is gone with the last child."""
+    server = serve(web(children=1))
+    guard = guard_of(server)
+    assert guard.net_connections() == []
+    os.killpg(server.pid, signal.SIGUSR1)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGRTMIN + 2):
+        guard.send_signal(number)
+    assert ask(server).startswith(b"hello")
+    assert guard.is_running()
+    assert server.stop() == -signal.SIGTERM
+    assert not guard.is_running()
+    assert "guard died" not in server.log
 
 
 @pytest.mark.parametrize("handler", ["slow", "slow_in_c"])

@@ -28,6 +28,16 @@ def stuck_with_the_interpreter(connection: socket.socket, address: Any) -> None:
     lock_twice(ctypes.PyDLL(None))
 
 
+def stuck_with_litter(connection: socket.socket, address: Any) -> None:
+    """Never come back from C, and leave a daemon's like below."""
+    if os.fork() == 0:
+        os.setsid()
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        connection.sendall(b"taken\n")
+        wait_for_ever()
+    lock_twice(ctypes.CDLL(None))
+
+
 def slow_in_c(connection: socket.socket, address: Any) -> None:
     """Spend half a second in C, where no handler of Python runs."""
     ctypes.PyDLL(None).usleep(500_000)
