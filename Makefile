@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 PEERS  := .venv-peers
+JUDGES := .venv-judges
 CONF   ?= conf/supervisor.toml
 ARGS   ?=
 SECONDS ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-systemd lint types check docs format cover bench bench-scale bench-peers soak clean
+.PHONY: help install run test test-systemd lint types check docs format cover bench bench-scale bench-peers judges soak clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -71,6 +72,14 @@ $(PEERS)/.installed: $(wildcard tests/benchmarks/peers*.txt)
 
 bench-peers: install $(PEERS)/.installed  ## Measure ours beside its peers, an hour (ARGS=--quick: seven minutes)
 	@$(BIN)/python -m tests.benchmarks peers $(ARGS)
+
+$(JUDGES)/.installed: tests/judges/requirements.txt
+	$(PYTHON) -m venv $(JUDGES)
+	$(JUDGES)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+judges: install $(JUDGES)/.installed  ## Have foreign judges look at ours and at the peers (ARGS="--ours --short": two minutes)
+	@$(BIN)/python -m tests.judges $(ARGS)
 
 clean:  ## Remove what the targets made
 	rm -rf $(VENV) .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage .coverage.* .hypothesis

@@ -30,7 +30,8 @@ def wsgi(environ, start_response):
     path, query = environ["PATH_INFO"].encode("latin-1"), environ["QUERY_STRING"].encode("latin-1")
     body = b"".join(iter(lambda: environ["wsgi.input"].read(65536), b""))
     said = report(environ["REQUEST_METHOD"], path, query, body, headers)
-    start_response("200 OK", [("Content-Length", str(len(said)))])
+    length = ("Content-Length", str(len(said)))
+    start_response("200 OK", [("Content-Type", "application/json"), length])
     return [said]
 
 

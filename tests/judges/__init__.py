@@ -1,0 +1,1 @@
+"""Foreign judges of what we serve, and of our peers: `make judges`."""
