@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Collection, Iterable
 from contextlib import ExitStack
@@ -23,6 +22,7 @@ from supervisor.master.deaths import Deaths
 from supervisor.master.modules import Modules
 from supervisor.master.readiness import Readiness
 from supervisor.master.standing import Standing
+from supervisor.master.threads import warn_of_threads
 from supervisor.master.verdicts import Ended
 from supervisor.scoreboard.layout import ServerState, State
 from supervisor.scoreboard.records import Drain, History
@@ -120,7 +120,7 @@ class Generation:
             lives = [(slot.number, self._life(slot, foreign)) for slot in slots]
             gc.collect()
             gc.freeze()
-            _warn_of_threads()
+            warn_of_threads()
             self.first_fork = self.first_fork or time.clock_gettime(time.CLOCK_BOOTTIME)
             process.fork_all(lives, table)
         finally:
@@ -302,11 +302,3 @@ def _nothing() -> None:
 def _close_all(numbers: Iterable[int]) -> None:
     for one in descriptors.ranges_of(numbers):
         os.closerange(one.start, one.stop)
-
-
-def _warn_of_threads() -> None:
-    names = [
-        thread.name for thread in threading.enumerate() if thread is not threading.main_thread()
-    ]
-    if names:
-        log.warning("threads alive before the fork", threads=", ".join(names))

@@ -135,4 +135,4 @@ def test_the_master_has_one_thread(serve, engine):
     status = (f"/proc/{server.pid}/status",)
     with open(*status) as file:
         assert "Threads:\t1\n" in file.readlines()
-    assert "threads alive" not in server.log
+    assert "ends at the fork" not in server.log

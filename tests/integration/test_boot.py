@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.clients import ask
 from tests.support.configs import hooks, job, table, web
 from tests.support.harness import PROGRAMS, supervisor
 
@@ -281,3 +282,19 @@ def test_a_pid_file_lives_as_long_as_the_server(serve, tmp_path):
     assert int(file.read_text()) == server.pid
     assert server.stop() == -signal.SIGTERM
     assert not file.exists()
+
+
+def test_threads_of_a_preloaded_library_end_at_the_fork(serve):
+    """Each is named, with the module whose code it runs, and what to do instead."""
+    server = serve(web("threaded:serve", children=2), master={"preload": ["threaded"]})
+    advice = r'hint="children do not have it: start it in a module.s child_init'
+    for name, module in (
+        ("flusher", "threaded"),
+        ("pool_0", r"concurrent\.futures\.thread"),
+        (r"Thread-\d+", "threading"),
+    ):
+        what = f"thread ends at the fork thread={name} module={module} {advice}"
+        server.wait_for(f"WARNING .*{what}")
+    assert server.log.count("ends at the fork") == 3
+    assert ask(server) == b"MainThread"
+    assert server.stop() == -signal.SIGTERM

@@ -1,5 +1,10 @@
 """The configurations in conf/examples, started as they are but for ports and directories."""
 
+import concurrent.futures
+import contextlib
+import gzip
+import http.client
+import http.server
 import os
 import re
 import shutil
@@ -7,6 +12,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import threading
 import urllib.request
 from pathlib import Path
 
@@ -41,7 +47,10 @@ def example(tmp_path, started):
             text = text.replace(old, new)
         config = tmp_path / f"{name}.toml"
         runtime = config.with_suffix(".run")
-        config.write_text(text + f'\n[master]\nruntime_directory = "{runtime}"\n')
+        if "[master]\n" not in text:
+            text += "\n[master]\n"
+        master = f'[master]\nruntime_directory = "{runtime}"\n'
+        config.write_text(text.replace("[master]\n", master))
         started.append(server := Server(ROOT, config, extra=extra))
         server.wait_for("server ready ")
         return server
@@ -221,3 +230,185 @@ def test_any_child_takes_the_whole_group_down(example, section):
         assert not Path(f"/proc/{child['pid']}").exists()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(endpoint(server.address("web")), DEADLINE)
+
+
+def notes(server, text=None):
+    """Return what the notes say; with a text, after it was added."""
+    host, port = endpoint(server.address())
+    data = None if text is None else text.encode()
+    with urllib.request.urlopen(f"http://{host}:{port}/", data, timeout=DEADLINE) as response:
+        return response.read().decode()
+
+
+def test_a_database_and_a_job(example, tmp_path):
+    """Each child has an engine of its own, the job tidies up beside them, and a crash of one child
+    costs no note.
+    """
+    pytest.importorskip("sqlalchemy")
+    server = example(
+        "notes",
+        url=("/var/tmp/notes.db", str(tmp_path / "notes.db")),
+        keep=("keep = 1000", "keep = 5"),
+    )
+    server.wait_for("tidied forgotten=0")
+    for number in range(1, 9):
+        assert notes(server, f"note {number}") == f"{number} notes\n"
+    child = next(one for one in server.stats()["children"] if one["worker"] == "web")
+    os.kill(child["pid"], signal.SIGKILL)
+    # The next generation begins with another run of the job.
+    server.wait_for(r"server ready .*generation=2\b", "tidied forgotten=3")
+    assert notes(server) == "5 notes\n"
+    assert server.stop() == -signal.SIGTERM
+
+
+class Collector:
+    """An OTLP collector that keeps the spans it receives."""
+
+    def __init__(self):
+        self.spans = []
+        self.has_come = threading.Event()
+        collector = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                collector.take(self.path, self.headers, body)
+                self.send_response(200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *arguments):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.thread = threading.Thread(target=self.server.serve_forever)
+        self.thread.start()
+
+    def take(self, path, headers, body):
+        """Keep what a child sends: name of the span, of the service, slot of the child."""
+        from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+            ExportTraceServiceRequest,
+        )
+
+        assert path == "/v1/traces"
+        data = gzip.decompress(body) if headers["Content-Encoding"] == "gzip" else body
+        for resource in ExportTraceServiceRequest.FromString(data).resource_spans:
+            facts = {one.key: one.value.string_value for one in resource.resource.attributes}
+            self.spans += [
+                (span.name, facts["service.name"], facts["service.instance.id"])
+                for scope in resource.scope_spans
+                for span in scope.spans
+            ]
+        self.has_come.set()
+
+    def close(self):
+        """Answer nobody any more."""
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+
+@pytest.fixture
+def collector():
+    """A running one."""
+    pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
+    made = Collector()
+    yield made
+    made.close()
+
+
+def test_traces(example, collector):
+    """Spans come from the thread that each child has begun, and the last ones at the stop."""
+    port = collector.server.server_address[1]
+    server = example("tracing", endpoint=(":4318", f":{port}"))
+    assert get(server, "web", "/first") == b"traced\n"
+    assert collector.has_come.wait(DEADLINE)
+    assert [one[:2] for one in collector.spans] == [("GET /first", "traced")]
+    for number in range(20):
+        get(server, "web", f"/{number}")
+    assert server.stop() == -signal.SIGTERM
+    assert {name for name, _, _ in collector.spans[1:]} == {f"GET /{n}" for n in range(20)}
+    assert {slot for _, _, slot in collector.spans} <= {"0", "1"}
+    assert "ends at the fork" not in server.log
+
+
+NGINX = pytest.mark.skipif(not shutil.which("nginx"), reason="needs nginx (Debian: nginx-light)")
+# What Debian's own nginx.conf has around a site, with every path below the test's directory.
+AROUND = """
+daemon off;
+error_log stderr notice;
+pid {directory}/nginx.pid;
+worker_processes 2;
+events {{ worker_connections 256; }}
+http {{
+    access_log off;
+    client_body_temp_path {directory}/body;
+    proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi;
+    scgi_temp_path {directory}/scgi;
+    include {directory}/site.conf;
+}}
+"""
+
+
+@pytest.fixture
+def nginx(tmp_path, run):
+    """Start nginx with the example's site before a server; return its port."""
+
+    def start(server):
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = probe.getsockname()[1]
+        site = (ROOT / "conf" / "examples" / "nginx.conf").read_text()
+        ours = server.address().removeprefix("tcp://")
+        for old, new in (("127.0.0.1:8010", ours), ("listen 8080", f"listen 127.0.0.1:{port}")):
+            assert site.count(old) == 1
+            site = site.replace(old, new)
+        (tmp_path / "site.conf").write_text(site)
+        (tmp_path / "nginx.conf").write_text(AROUND.format(directory=tmp_path))
+        program = run(["nginx", "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")])
+        program.wait_for("start worker process ")
+        return program, port
+
+    return start
+
+
+def ask_through(port, count, **headers):
+    """Return the statuses and answers of so many requests on one connection, from 127.0.0.9."""
+    connection = http.client.HTTPConnection(
+        "127.0.0.1", port, timeout=DEADLINE, source_address=("127.0.0.9", 0)
+    )
+    with contextlib.closing(connection):
+        for _ in range(count):
+            connection.request("GET", "/", headers=headers)
+            answer = connection.getresponse()
+            yield answer.status, answer.read()
+
+
+@NGINX
+def test_behind_nginx(example, nginx, tmp_path):
+    """No request fails under load, while the children are replaced again and again; and the
+    client's address arrives, whatever the client says of itself.
+    """
+    pytest.importorskip("flask")
+    log = tmp_path / "access.log"
+    more = f'access_log = "common"\naccess_log_file = "{log}"\nkeep_alive = 75.0 '
+    server = example(
+        "nginx",
+        log=("keep_alive = 75.0 ", more),
+        children=('children = "auto"', "children = 2"),
+        renew=('restart = "on-crash" ', "renew = { requests = 300 }\nrestart = 'on-crash' "),
+    )
+    program, port = nginx(server)
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        clients = [pool.submit(list, ask_through(port, 100)) for _ in range(16)]
+    answers = [answer for client in clients for answer in client.result()]
+    assert answers == [(200, b"hello from flask\n")] * 1600
+    list(ask_through(port, 1, **{"X-Forwarded-For": "192.0.2.1"}))
+    server.wait_for(r"server ready .*generation=2\b")
+    program.signal(signal.SIGQUIT)
+    assert program.wait() == 0
+    assert server.stop() == -signal.SIGTERM
+    lines = log.read_text().splitlines()
+    assert len(lines) == 1601
+    assert {line.split()[0] for line in lines} == {"127.0.0.9"}
