@@ -9,7 +9,7 @@ ARGS   ?=
 SECONDS ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-systemd lint types check docs format cover bench bench-scale bench-peers judges soak clean
+.PHONY: help install run test test-systemd lint types check docs format cover bench bench-scale bench-peers judges fuzz soak clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -80,6 +80,9 @@ $(JUDGES)/.installed: tests/judges/requirements.txt
 
 judges: install $(JUDGES)/.installed  ## Have foreign judges look at ours and at the peers (ARGS="--ours --short": two minutes)
 	@$(BIN)/python -m tests.judges $(ARGS)
+
+fuzz: install  ## Fuzz the parsers and readers for ten minutes (SECONDS=120: two)
+	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(ARGS)
 
 clean:  ## Remove what the targets made
 	rm -rf $(VENV) .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage .coverage.* .hypothesis
