@@ -82,24 +82,27 @@ class Value:
     nothing is called that gives the interpreter's lock away.
     """
 
-    __slots__ = ("__weakref__", "_at", "_name", "_numbers")
+    __slots__ = ("__weakref__", "_name", "_place")
 
     def __init__(self, name: bytes) -> None:
         self._name = name
-        self.leave_region(array("d", (0.0, 0.0)), 0)
+        # Both at once: a thread must not meet the numbers of one place with the index of another.
+        self._place: tuple[Any, int] = (array("d", (0.0, 0.0)), 0)
 
     def inc(self, amount: float) -> None:
         """Add."""
-        self._numbers[self._at] += amount
+        numbers, at = self._place
+        numbers[at] += amount
 
     def set(self, value: float, timestamp: float | None = None) -> None:
         """Replace."""
-        self._numbers[self._at] = value
-        self._numbers[self._at + 1] = timestamp or _SET
+        numbers, at = self._place
+        numbers[at], numbers[at + 1] = value, timestamp or _SET
 
     def get(self) -> float:
         """The number of this process alone."""
-        return float(self._numbers[self._at])
+        numbers, at = self._place
+        return float(numbers[at])
 
     def set_exemplar(self, exemplar: object) -> None:
         """Exemplars are not kept, as in prometheus-client's own multiprocess mode."""
@@ -109,18 +112,16 @@ class Value:
 
     def leave_region(self, own: array[float], at: int) -> None:
         """Count in memory of this process, from the zero that stands there."""
-        self._numbers: Any = own
-        self._at = at
+        self._place = own, at
 
     def enter(self, region: Region) -> bool:
         """Count in a region from now on, what was counted so far included. False: it is full."""
         at = region.add(self._name)
         if at is None:
             return False
-        counted, self._numbers = self._numbers, region.numbers
-        here, self._at = self._at, at
-        if isinstance(counted, array):  # else it stands in another region, and goes on to count
-            self._carry(*counted[here : here + 2])
+        (numbers, here), self._place = self._place, (region.numbers, at)
+        if isinstance(numbers, array):  # else they stand in another region, and go on to count
+            self._carry(*numbers[here : here + 2])
         return True
 
     def _carry(self, value: float, stamp: float) -> None:
@@ -135,8 +136,9 @@ class Gauge(Value):
 
     def inc(self, amount: float) -> None:
         """Add."""
-        self._numbers[self._at] += amount
-        self._numbers[self._at + 1] = _SET
+        numbers, at = self._place
+        numbers[at] += amount
+        numbers[at + 1] = _SET
 
     def _carry(self, value: float, stamp: float) -> None:
         if stamp:

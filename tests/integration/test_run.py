@@ -206,3 +206,27 @@ def test_a_section_of_another_type(tmp_path, engine, command):
         f"supervisor: error: {config}: workers.web.app: 'interfaces:{other}' is of interface "
         f"{other}, the section of type '{engine}': write type = \"{other}\"\n"
     ) in done.stderr
+
+
+COUNTING = """\
+from flask import Flask
+from prometheus_client import Counter
+HITS = Counter("shop_hits", "Requests.")
+app = Flask(__name__)
+@app.get("/")
+def home():
+    HITS.inc()
+    return "hello"
+"""
+
+
+def test_the_applications_metrics(served, tmp_path, name):
+    """`run` imports the application before the master boots: its metrics count nevertheless."""
+    pytest.importorskip("prometheus_client")
+    (tmp_path / "app.py").write_text(COUNTING)
+    program = served("app:app", "--set", "modules.metrics.size=65536", extra={})
+    for _ in range(3):
+        get(program)
+    done = supervisor("stats", "--name", name, "--prometheus")
+    assert "\nshop_hits_total 3.0\n" in done.stdout
+    assert stop(program) == -signal.SIGTERM
