@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -47,8 +47,15 @@ def why(history: History) -> Iterator[str]:
     events: list[Report | Incident] = [*history.crashes, *history.incidents]
     events.sort(key=lambda event: -event.at)
     for event in events[:KEPT]:
-        event = msgspec.structs.replace(event, traceback="\n".join(folded(event.traceback)))
-        yield told(_entry(event))
+        yield told(_entry(with_own_frames(event)))
+
+
+E = TypeVar("E", bound=Report | Incident)
+
+
+def with_own_frames(event: E) -> E:
+    """The same; of its traceback the application's own frames first, the others counted."""
+    return msgspec.structs.replace(event, traceback="\n".join(folded(event.traceback)))
 
 
 def _entry(event: Report | Incident) -> Entry:

@@ -2,10 +2,11 @@
 
 import os
 import signal
+from importlib.resources import files
 
 import pytest
 
-from tests.support.browser import MISSING, Browser
+from tests.support.browser import ENTER, MISSING, TAB, Browser
 from tests.support.clients import ask
 from tests.support.configs import table, web
 
@@ -119,3 +120,82 @@ def test_the_page_in_both_lights_and_on_a_phone(watched, browser, tmp_path, sche
     browser.screenshot(tmp_path / "page.png")
     assert (tmp_path / "page.png").stat().st_size > 10_000
     assert server.stop() == -signal.SIGTERM
+
+
+# Every rule that the page breaks, with how bad that is and where.
+AXE = """axe.run(document).then((found) => found.violations.map(
+  (one) => [one.impact, one.id, ...one.nodes.map((node) => node.html)]))"""
+
+
+@pytest.fixture
+def crashed(watched, browser):
+    """The page of a server after two crashes, on which nothing is opened."""
+    server = watched(web(children=2), master={"restart": "on-crash"})
+    for generation in (1, 2):
+        os.kill(server.children()[1], signal.SIGSEGV)
+        browser.until(f"last.generation === {generation + 1} && last.state === 'running'")
+    return server
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_screen_reader_finds_its_way(crashed, browser, scheme):
+    """axe-core has nothing to object to, with all opened that can be."""
+    browser.colours(scheme)
+    browser.run("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    browser.run("document.querySelector('.tile').click()")
+    browser.load(files("axe_core_python").joinpath("axe.min.js").read_text())
+    assert browser.run(AXE) == []
+    assert crashed.stop() == -signal.SIGTERM
+    browser.until("document.body.dataset.state === 'gone'")
+    assert browser.run(AXE) == []
+
+
+def focused(browser):
+    """What has the focus: its id, its slot, or its text."""
+    return browser.run(
+        "((one) => one.id || one.dataset.slot || one.getAttribute('aria-label') ||"
+        " one.innerText.slice(0, 7))(document.activeElement)"
+    )
+
+
+def test_the_page_without_a_mouse(crashed, browser):
+    """Tab reaches everything in the order of the page; Enter opens the crash, and a child."""
+    reached = []
+    for _ in range(11):
+        browser.press(TAB)
+        reached.append(focused(browser))
+        if reached[-1] in ("crash-line", "0"):
+            browser.press(ENTER)
+    assert reached == [
+        *("crash-line", "crash-traceback", "crash-dismiss", "0", "1", "2"),
+        *("Table of the worker sections", reached[7], reached[8], "JSON", "metrics"),
+    ]
+    assert reached[7].startswith("20")  # the year: the history's crashes
+    assert browser.run("document.querySelector('#crash details').open")
+    assert "Segmentation fault" in browser.text("#crash-traceback")
+    assert str(crashed.children()[0]) in browser.text("#child")
+    assert crashed.stop() == -signal.SIGTERM
+
+
+def test_no_label_of_a_plot_covers_another(crashed, browser):
+    """Nor do the marks of the restarts cover a curve: their labels stand above all of them."""
+    browser.until("points.length >= 4")
+    boxes = browser.run(
+        """[...document.querySelectorAll('.plot > svg')].map((svg) =>
+          [...svg.querySelectorAll('text')].map((one) => one.getBoundingClientRect())
+          .map((box) => [box.left, box.top, box.right, box.bottom]))"""
+    )
+    assert len(boxes) == 3
+    for texts in boxes:
+        assert not [1 for one in texts for two in texts if one is not two and overlap(one, two)]
+    marks = browser.run(
+        "[...document.querySelectorAll('.mark-text')].map((one) => Number(one.getAttribute('y')))"
+    )
+    assert marks
+    assert max(marks) < browser.run("TOP")
+    assert crashed.stop() == -signal.SIGTERM
+
+
+def overlap(one, two):
+    """True for two boxes that share some of their area."""
+    return max(one[0], two[0]) < min(one[2], two[2]) and max(one[1], two[1]) < min(one[3], two[3])

@@ -24,6 +24,8 @@ _ARGUMENTS = (
     "--disable-dev-shm-usage", "--hide-scrollbars",
 )  # fmt: skip
 
+TAB, ENTER = "\ue004", "\ue007"
+
 # Resolves at the change of the document that makes the condition true: nothing is polled.
 _UNTIL = """
 const done = arguments[arguments.length - 1];
@@ -70,6 +72,15 @@ class Browser:
     def until(self, condition: str) -> None:
         """Wait for the change of the page that makes a JavaScript condition true."""
         self._call("/execute/async", {"script": _UNTIL % condition, "args": []})
+
+    def load(self, script: str) -> None:
+        """Run a whole script, which no policy of the page forbids to us."""
+        self._call("/execute/sync", {"script": script, "args": []})
+
+    def press(self, key: str) -> None:
+        """Press and release a key, by its code point in the protocol (section 17.4.2)."""
+        actions = [{"type": kind, "value": key} for kind in ("keyDown", "keyUp")]
+        self._call("/actions", {"actions": [{"type": "key", "id": "keys", "actions": actions}]})
 
     def text(self, selector: str) -> str:
         """Return the visible text of an element."""

@@ -21,6 +21,7 @@ from supervisor.config.schema import Options, ProxyProtocol, Timeout, TrustedPro
 from supervisor.errors import MissingExtra
 from supervisor.scoreboard.reader import Snapshot
 from supervisor.views import statistics
+from supervisor.views.crashes import with_own_frames
 from supervisor.workers.status import pages
 from supervisor.workers.status.pages import Answer, Route, text
 from supervisor.workers.web.bounds import Times
@@ -87,6 +88,7 @@ class Status(Worker):
         snapshot = child.snapshot()
         facts: dict[str, Callable[[Snapshot, str], Answer]] = {
             "/stats.json": _statistics,
+            "/page.json": _page_facts,
             "/metrics": partial(_metrics, child.place, per_child=self.options.per_child),
             "/healthz": _health,
             "/readyz": _readiness,
@@ -124,6 +126,19 @@ class StatusCall(Call):
 def _statistics(snapshot: Snapshot, _accept: str) -> Answer:
     body = msgspec.json.encode(statistics.of(snapshot))
     return Answer(HTTPStatus.OK, "application/json", body)
+
+
+def _page_facts(snapshot: Snapshot, _accept: str) -> Answer:
+    """The same for the page: of tracebacks the application's own frames first."""
+    facts = statistics.of(snapshot)
+    crashes = tuple(map(with_own_frames, facts.crashes))
+    shown = msgspec.structs.replace(
+        facts,
+        crashes=crashes,
+        last_crash=crashes[0] if crashes else None,
+        incidents=tuple(map(with_own_frames, facts.incidents)),
+    )
+    return Answer(HTTPStatus.OK, "application/json", msgspec.json.encode(shown))
 
 
 def _metrics(place: Place, snapshot: Snapshot, accept: str, *, per_child: bool) -> Answer:

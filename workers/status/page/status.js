@@ -1,4 +1,4 @@
-// Draws what /stats.json says, once a second while somebody looks; asks less often while nobody
+// Draws what /page.json says, once a second while somebody looks; asks less often while nobody
 // answers. All text goes through textContent: nothing that a server says is ever markup.
 "use strict";
 
@@ -189,8 +189,10 @@ function showChildren(facts) {
 
 function tile(slot, child) {
   const state = child ? child.state : "gone";
-  const words = child && child.in_hand.length ? child.in_hand[0][0] : state;
-  const made = element("button", { type: "button", class: `tile ${state}`, "data-slot": slot, "aria-pressed": String(slot === selected), title: child ? `pid ${child.pid}, ${state}` : state }, element("b", {}, String(slot)), element("span", {}, words));
+  const requests = child ? child.in_hand.map(([name]) => name) : [];
+  const words = requests.length ? requests[0] : state;
+  const more = child && child.active > 1 ? ` +${child.active - 1}` : "";
+  const made = element("button", { type: "button", class: `tile ${state}`, "data-slot": slot, "aria-pressed": String(slot === selected), title: [child ? `pid ${child.pid}, ${state}` : state, ...requests].join("\n") }, element("b", {}, String(slot), element("small", {}, more)), element("span", {}, words));
   made.addEventListener("click", () => {
     selected = selected === slot ? null : slot;
     showChildren(last);
@@ -273,6 +275,7 @@ function showCounters(counters) {
 const WIDTH = 360;
 const HEIGHT = 168;
 const LEFT = 44;
+const TOP = 22; // above it stand the labels of marks, where no line runs
 const BOTTOM = 20;
 
 function niceTop(value) {
@@ -304,7 +307,7 @@ function plot(place, series, label, now, scale = evenly) {
   const span = Math.max(60, Math.min(HISTORY, now - (points[0] ? points[0].at : now)));
   const { part, grid } = scale(series.flatMap((one) => points.map((point) => one.of(point) || 0)));
   const x = (at) => width - ((now - at) / span) * (width - LEFT);
-  const y = (value) => HEIGHT - BOTTOM - part(value) * (HEIGHT - BOTTOM - 8);
+  const y = (value) => HEIGHT - BOTTOM - part(value) * (HEIGHT - BOTTOM - TOP);
   const svg = drawing("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, preserveAspectRatio: "none", role: "img" });
   svg.append(drawing("title", {}, series.map((one) => `${one.name} ${label(one.of(points.at(-1)))}`).join(", ")));
   for (const value of grid) {
@@ -319,9 +322,9 @@ function plot(place, series, label, now, scale = evenly) {
   points.forEach((point, index) => {
     if (!index || point.generation === points[index - 1].generation) return;
     const here = x(point.at);
-    svg.append(drawing("line", { class: "mark", x1: here, x2: here, y1: 8, y2: HEIGHT - BOTTOM }));
+    svg.append(drawing("line", { class: "mark", x1: here, x2: here, y1: 4, y2: HEIGHT - BOTTOM }));
     if (here - marked < 80) return;
-    svg.append(drawing("text", { class: "mark-text", x: here - 4, y: 16, "text-anchor": "end" }, `generation ${point.generation}`));
+    svg.append(drawing("text", { class: "mark-text", x: here - 4, y: 12, "text-anchor": "end" }, `generation ${point.generation}`));
     marked = here;
   });
   series.forEach((one, index) => {
@@ -343,7 +346,7 @@ function plot(place, series, label, now, scale = evenly) {
     if (point !== points.at(-1)) entries.push(element("span", { class: "quiet" }, `at ${clockTime(point.at)}`));
     legend.replaceChildren(...entries);
   };
-  const cursor = drawing("line", { class: "cursor", y1: 8, y2: HEIGHT - BOTTOM, visibility: "hidden" });
+  const cursor = drawing("line", { class: "cursor", y1: TOP, y2: HEIGHT - BOTTOM, visibility: "hidden" });
   svg.append(cursor);
   svg.addEventListener("pointermove", (event) => {
     const box = svg.getBoundingClientRect();
@@ -409,7 +412,7 @@ async function look() {
   clearTimeout(timer);
   let wait = EVERY;
   try {
-    const answer = await fetch("stats.json", { cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
+    const answer = await fetch("page.json", { cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
     if (!answer.ok) throw new Error(`status ${answer.status}`);
     show(await answer.json());
   } catch (error) {
