@@ -31,6 +31,7 @@ _BLOCKS: Final = "▁▂▃▄▅▆▇█"
 _ASCII: Final = "_.-=+*%#"
 _MOST_CELLS: Final = 6  # lines of cells
 _SPARK: Final = 10  # columns of a sparkline at least
+_REQUEST: Final = 14  # columns of a request at least
 _NARROWEST: Final = 40  # columns, and lines, without which nothing is drawn
 _LOWEST: Final = 10
 # State: how a cell looks, and its letter where there are no colours.
@@ -180,13 +181,16 @@ class Screen:
     def _children(self, facts: LiveStatistics, rows: int, width: int) -> Table:
         chosen = _fitting(_CHILD_COLUMNS, width)
         table = _table(chosen)
+        room = max(0, width - sum(one.width for one in chosen)) + _REQUEST - 2  # two are space
         _, key = _SORTS[self._sort]
         known = self._rates.children
         for child in sorted(
             facts.children, key=lambda one: key(one, known.get(one.slot, ChildRate()))
         )[:rows]:
             rate = known.get(child.slot)
-            table.add_row(*(column.cell(child, rate, None) for column in chosen))
+            request = Text(child.request)
+            request.truncate(room, overflow="ellipsis")
+            table.add_row(*(column.cell(child, rate, request) for column in chosen))
         return table
 
     def _keys(self, hidden: int) -> Text:
@@ -201,7 +205,7 @@ class Screen:
 class _Column(NamedTuple):
     """A column: its width with the space beside it, and how dear it is: where the screen is too
     narrow those with the highest `rank` go first. `cell` gets one child or section, its rates, if
-    there are any yet, and its sparkline.
+    there are any yet, and what fills the rest of the line: its request, or its sparkline.
     """
 
     head: str
@@ -233,17 +237,17 @@ def _unless(rate: Any, cell: Callable[[Any], str | Text]) -> str | Text:
 
 _CHILD_COLUMNS: Final = (
     _Column("slot", 6, 0, lambda child, _rate, _spark: str(child.slot)),
-    _Column("section", 14, 4, lambda child, *_: Text(child.worker[:12], "bold"), left=True),
-    _Column("pid", 9, 5, lambda child, *_: str(child.pid)),
+    _Column("section", 14, 5, lambda child, *_: Text(child.worker[:12], "bold"), left=True),
+    _Column("pid", 9, 6, lambda child, *_: str(child.pid)),
     _Column(
         "state", 10, 1, lambda child, *_: Text(child.state, _STATES[child.state][0]), left=True
     ),
     _Column("req/s", 8, 2, lambda _child, rate, _spark: _unless(rate, lambda r: _rate(r.requests))),
-    _Column("CPU", 6, 3, lambda _child, rate, _spark: _unless(rate, lambda r: f"{r.cpu:.0%}")),
-    _Column("PSS MiB", 9, 6, lambda child, *_: _mebibytes(child.pss_bytes)),
-    _Column("hand", 6, 7, lambda child, *_: str(child.active)),
-    _Column("errors", 8, 8, lambda child, *_: _red(child.errors, str(child.errors))),
-    _Column("request", 4, 9, lambda child, *_: Text(child.request), left=True),
+    _Column("CPU", 6, 4, lambda _child, rate, _spark: _unless(rate, lambda r: f"{r.cpu:.0%}")),
+    _Column("PSS MiB", 9, 7, lambda child, *_: _mebibytes(child.pss_bytes)),
+    _Column("hand", 6, 8, lambda child, *_: str(child.active)),
+    _Column("errors", 8, 9, lambda child, *_: _red(child.errors, str(child.errors))),
+    _Column("request", _REQUEST, 3, lambda _child, _rate, request: request, left=True),
 )
 
 _SECTION_COLUMNS: Final = (

@@ -61,9 +61,9 @@ def test_the_first_look_shows_no_false_zeros(shown, facts):
     ("width", "heads"),
     [
         (100, "slot section pid state req/s CPU PSS MiB hand errors request"),
-        (80, "slot section pid state req/s CPU PSS MiB hand errors request"),
-        (60, "slot section pid state req/s CPU"),
-        (40, "slot state req/s CPU"),
+        (80, "slot section pid state req/s CPU PSS MiB request"),
+        (60, "slot section state req/s CPU request"),
+        (40, "slot state req/s request"),
     ],
 )
 def test_a_narrow_screen_drops_what_matters_least(shown, width, heads):
@@ -75,9 +75,17 @@ def test_a_narrow_screen_drops_what_matters_least(shown, width, heads):
     assert all(len(line) <= width for line in lines)
 
 
-def test_a_request_in_hand_is_shown(shown):
-    """Where the screen is wide enough for its name."""
-    assert any(line.endswith("GET /cart") for line in (one.rstrip() for one in drawn(shown, 110)))
+@pytest.mark.parametrize("width", [40, 60, 80, 110])
+def test_a_request_in_hand_is_shown(shown, facts, width):
+    """Also on a narrow screen; a long one is cut, and no other column for it."""
+    assert row(drawn(shown, width), "slot")[1][-2:] == ["GET", "/cart"]
+    child = replace(facts.children[0], in_hand=(("GET /" + "c" * 200, 0.5, ""),))
+    shown.see(replace(facts, children=(child,)))
+    lines = [line.rstrip() for line in drawn(shown, width)]
+    (line,) = [line for line in lines if "GET /ccc" in line]
+    assert line.endswith("c\N{HORIZONTAL ELLIPSIS}")
+    assert width - 25 < len(line) <= width
+    assert row(lines, "slot")[1][0] == "0"
 
 
 @pytest.mark.parametrize(("width", "height"), [(39, 24), (80, 9)])
