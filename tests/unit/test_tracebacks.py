@@ -56,6 +56,26 @@ def test_each_thread_is_folded_by_itself():
     ]
 
 
+def test_the_threads_of_the_application_come_first():
+    """Of others, which wait for work as a rule, the innermost frame says enough."""
+    idle = f'  File "{PYTHON}", line 1 in wait\n  File "{OURS}", line 2 in run\n'
+    busy = f'  File "{PYTHON}", line 9 in decode\n  File "/srv/a.py", line 1 in view\n'
+    text = (
+        f"Fatal Python error: Aborted\n\nThread 0x1 (most recent call first):\n{idle}\n"
+        f"Current thread 0x2 (most recent call first):\n{busy}\nExtension modules: x"
+    )
+    assert list(folded(text)) == [
+        "Fatal Python error: Aborted",
+        "Current thread 0x2 (most recent call first):",
+        '  File "/srv/a.py", line 1 in view',
+        "  (1 frame of libraries)",
+        "Thread 0x1 (most recent call first):",
+        f'  File "{PYTHON}", line 1 in wait',
+        "  (1 frame of libraries)",
+        "Extension modules: x",
+    ]
+
+
 def test_a_stack_keeps_its_order():
     """The innermost frame is told whose ever it is, own ones in their place."""
     own, library = '  File "/srv/app.py", line 3 in view', f'  File "{PYTHON}", line 9 in decode'
