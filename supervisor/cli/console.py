@@ -137,7 +137,9 @@ class Console:
         self._print(table.child_rows(children))
 
     def watch(self, words: list[str]) -> None:
-        """One line for each look, until Ctrl-C."""
+        """One line for each look, until Ctrl-C; one only where commands are piped in, for nobody is
+        there to press it.
+        """
         _expect(words, 0, 1)
         interval = float(words[0]) if words else 1.0
         if not 0.1 <= interval <= 3600:
@@ -148,6 +150,8 @@ class Console:
             while not master.wait(interval):
                 now = self._look()
                 print(_watch_line(before, now), flush=True)
+                if not sys.stdin.isatty():
+                    return
                 before = now
         self._reader.find()
 
@@ -210,7 +214,9 @@ class Console:
 COMMANDS: Final = {
     "stats": Command("", "print the statistics", Console.stats),
     "children": Command("[SECTION]", "print a line for each child", Console.children),
-    "watch": Command("[SECONDS]", "print rates every second until Ctrl-C", Console.watch),
+    "watch": Command(
+        "[SECONDS]", "print rates every second until Ctrl-C; once from a script", Console.watch
+    ),
     "modules": Command("", "print the modules and all counters", Console.modules),
     "config": Command("", "print the configuration file, defaults included", Console.config),
     "signal": Command("SLOT NAME", "send a signal to one child: signal 3 USR1", Console.signal),

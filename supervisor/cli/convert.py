@@ -34,6 +34,9 @@ def convert(kind: str, words: tuple[str, ...]) -> None:
     elif kind.endswith(".ini") and not words:
         conversion = Conversion("uwsgi")
         conversion.take_file(Path(kind))
+    elif kind in ("-h", "--help"):  # of the others' words we take none
+        click.echo(click.get_current_context().get_help())
+        return
     else:
         raise click.UsageError("the first word is gunicorn, uvicorn, or a FILE.ini of uWSGI")
     click.echo(compose.text(conversion.table()), nl=False)

@@ -266,3 +266,15 @@ def test_help_names_every_command():
     assert done.returncode == 0
     for command in ("start", "check", "stop", "status", "stats", "init", "types"):
         assert re.search(rf"^\s+{command}\b", done.stdout, re.MULTILINE)
+
+
+def test_each_command_has_help():
+    """Its summary is whole in the list, and --help shows its usage."""
+    listed = supervisor("--help", env=environment({"COLUMNS": "80"})).stdout
+    commands = listed.partition("Commands:\n")[2].partition("\n\n")[0]
+    assert "..." not in commands
+    for name, summary in re.findall(r"^  (\w+) +(.*)$", commands, re.MULTILINE):
+        done = supervisor(name, "--help")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith(f"Usage: supervisor {name} ")
+        assert summary in " ".join(done.stdout.split())

@@ -281,6 +281,19 @@ def test_commands_piped_into_the_console(server):
     assert "test>" not in done.stdout
 
 
+def test_a_watch_in_a_script_ends(server):
+    """It prints one line, and the next command has its turn."""
+    reader, writer = os.pipe()
+    os.write(writer, b"watch 0.1\nmodules\n")
+    os.close(writer)
+    done = server.command("console", stdin=reader, env=environment())
+    os.close(reader)
+    heads, rates, modules = done.stdout.splitlines()
+    assert heads.split()[0] == "state"
+    assert rates.split()[0] == "running"
+    assert modules == "no modules, no counters"
+
+
 @pytest.mark.parametrize("command", ["top", "console"])
 def test_without_a_server(server, command):
     """One line and status 3, on a terminal or not."""
