@@ -95,7 +95,7 @@ class Acts:
         self._show_drains()
         if verdict.is_whole:
             generation.hear_no_more()
-        count = len(generation.slots)
+        count = generation.forked
         log.info(
             "server ready",  # waited for by tests and scripts
             name=self._booted.config.name,

@@ -241,6 +241,11 @@ class Generation:
         self.board.begin_drain_delay()
 
     @property
+    def forked(self) -> int:
+        """How many children it has so far: exclusive ones may still be held back."""
+        return len(self._forked_at)
+
+    @property
     def is_published(self) -> bool:
         """True once readers were shown this generation."""
         return self._is_published

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
@@ -56,6 +57,7 @@ class Snapshot:
 
     def __init__(self, data: bytes) -> None:
         self._words = words = _words_of(data)
+        self._seen: dict[int, Drain] = {}  # by generation
         described = _decoded(data, layout.DESCRIPTION_AT, words[H_DESCRIPTION], Description)
         if described is None:
             raise ScoreboardError("scoreboard damaged: it does not say what its words mean")
@@ -104,7 +106,17 @@ class Snapshot:
         """The older generations that still drain, oldest first."""
         starts = range(H_DRAINS, H_DRAINS + MAX_DRAINS * DRAIN, DRAIN)
         found = (Drain(*map(count, self._words[start : start + DRAIN])) for start in starts)
-        return [drain for drain in found if drain.generation]
+        return [self._seen.get(one.generation, one) for one in found if one.generation]
+
+    def see_drains(self, path: Path) -> None:
+        """Look into the files of the older generations: the master tells their numbers only when
+        it wakes.
+        """
+        for drain in self.drains():
+            with contextlib.suppress(OSError, ScoreboardError):
+                theirs = Snapshot(read_regular(own_file(path, drain.generation), _LARGEST))
+                active = sum(slot.row.active for slot in theirs.slots)
+                self._seen[drain.generation] = drain._replace(active=active)
 
     def rows_of(self, section: str) -> list[RowView]:
         """The rows of a section's children."""
@@ -118,12 +130,19 @@ class Snapshot:
 _LARGEST: Final = file_size(65_536)  # bytes; more children than any machine has
 
 
+def own_file(path: Path, generation: int) -> Path:
+    """The scoreboard of one generation; `path` is the name of the newest."""
+    return path.with_name(f".{path.name}.{generation}.new")
+
+
 def read(path: Path) -> Snapshot:
     """Copy the scoreboard at `path`, opened read-only. Raises ScoreboardError,
     FileNotFoundError.
     """
     try:
-        return Snapshot(read_regular(path, _LARGEST))
+        snapshot = Snapshot(read_regular(path, _LARGEST))
+        snapshot.see_drains(path)
+        return snapshot
     except FileNotFoundError:
         raise
     except OSError as error:

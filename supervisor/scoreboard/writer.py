@@ -52,7 +52,7 @@ from supervisor.scoreboard.layout import (
     State,
     file_size,
 )
-from supervisor.scoreboard.reader import Snapshot
+from supervisor.scoreboard.reader import Snapshot, own_file
 from supervisor.scoreboard.records import Description, Drain, History
 from supervisor.scoreboard.row import Block
 from supervisor.scoreboard.view import RowView, count
@@ -68,8 +68,7 @@ class Scoreboard:
     def __init__(self, path: Path, slots: int, generation: int, started_at: Instant) -> None:
         size = file_size(slots)
         self._path = path
-        # Two generations may be on their way at once.
-        self._beside = path.with_name(f".{path.name}.{generation}.new")
+        self._beside = own_file(path, generation)
         try:
             self._map = _map_new(self._beside, size)
         except OSError as error:
@@ -115,8 +114,15 @@ class Scoreboard:
         self._set_text(layout.DESCRIPTION_AT, H_DESCRIPTION, data)
 
     def publish(self) -> None:
-        """Let readers find it, described, in the place of the one before."""
-        self._beside.replace(self._path)
+        """Let readers find it, described, in the place of the one before. It keeps its own name:
+        there they look while it drains.
+        """
+        link = self._path.with_name(f".{self._path.name}.new")
+        try:
+            os.link(self._beside, link)
+        except OSError:  # a file system without links
+            link = self._beside
+        link.replace(self._path)
 
     def set_server_state(self, state: ServerState) -> None:
         """Master only."""
@@ -220,10 +226,13 @@ class Scoreboard:
         header and texts. Raises ScoreboardError.
         """
         data = bytearray(self._map)
-        if os.getpid() == self._master:
-            data[: HEADER * 8] = self._header.tobytes()
-            for start, text in self._texts.items():
-                data[start : start + len(text)] = text
+        if os.getpid() != self._master:
+            snapshot = Snapshot(bytes(data))
+            snapshot.see_drains(self._path)
+            return snapshot
+        data[: HEADER * 8] = self._header.tobytes()
+        for start, text in self._texts.items():
+            data[start : start + len(text)] = text
         return Snapshot(bytes(data))
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ import threading
 
 import pytest
 
+from tests.support.applications import asked
 from tests.support.clients import ask, connect, dial, endpoint, line, rest
 from tests.support.configs import hooks, table, web
 
@@ -107,6 +108,38 @@ def test_without_restart_the_others_have_crash_timeout(serve):
     assert re.search(rf"child killed .*pid={busy[0]} .*reason=stop-timeout", server.log)
 
 
+def test_what_a_draining_generation_has_in_hand_is_read_live(serve):
+    """A stream that ends wakes no master, and is no longer counted."""
+    app = {"type": "asgi", "app": "asgi_streams:app", "listen": ["tcp://127.0.0.1:0"]}
+    server = serve(table("workers.web", **app, children=2), master=AGAIN)
+    streams = [asked(server, "/events") for _ in range(3)]
+    server.wait_for("(?s)(stream begun.*){3}")
+    victim, survivor = sorted(server.stats()["children"], key=lambda one: one["active"])
+    os.kill(victim["pid"], signal.SIGKILL)
+    server.wait_for(r"server ready .*generation=2\b")
+    drain = {"generation": 1, "pid": server.pid, "active": survivor["active"]}
+    assert server.stats()["draining"] == [drain]
+    kept = [one for one in streams if not hung_up(one)]
+    assert len(kept) == survivor["active"]
+    kept[0].close()
+    while server.stats()["draining"] != [drain | {"active": survivor["active"] - 1}]:
+        assert "generation gone" not in server.log
+    assert server.stop() == -signal.SIGTERM
+
+
+def hung_up(connection):
+    """Read what has come; tell whether the other side has ended the connection."""
+    connection.setblocking(False)
+    try:
+        while connection.recv(65536):
+            pass
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True
+    return True
+
+
 def test_exclusive_children_follow_each_other(serve):
     """A task of the next generation begins when that of the old has ended; others do not wait."""
     job = table("workers.job", type="task", run="tasks:sleeping")
@@ -114,10 +147,24 @@ def test_exclusive_children_follow_each_other(serve):
     server.wait_for("task sleeps")
     os.kill(server.children()[0], signal.SIGKILL)
     server.wait_for(
-        "(?s)task sleeps.*task stopped.*task sleeps", "child ready worker=job slot=2 generation=2"
+        "(?s)task sleeps.*task stopped.*task sleeps",
+        "child ready worker=job slot=2 generation=2",
     )
     ended = server.log.index("child exited worker=job")
     assert ended < server.log.index("child ready worker=job slot=2 generation=2")
+    assert server.stop() == -signal.SIGTERM
+
+
+def test_exclusive_children_that_are_held_back_do_not_count(serve):
+    """The next generation is ready without them."""
+    deaf = ["sh", "-c", "trap '' TERM; while :; do sleep 1000; done"]
+    master = AGAIN | {"stop_timeout": 3.0}
+    server = serve(
+        web(children=2) + table("workers.deaf", type="exec", command=deaf), master=master
+    )
+    assert "children=3 generation=1" in server.log
+    os.kill(server.children()[0], signal.SIGKILL)
+    server.wait_for("server ready .*children=2 generation=2", "child ready .*slot=2 generation=2")
     assert server.stop() == -signal.SIGTERM
 
 

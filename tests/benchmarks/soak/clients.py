@@ -11,14 +11,17 @@ import signal
 import socket
 import struct
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from multiprocessing import get_context
 from typing import Final, NamedTuple
 
-from tests.benchmarks.soak.served import PAGE
+from websockets.exceptions import ConnectionClosed, InvalidMessage
+from websockets.sync.client import connect
+
+from tests.benchmarks.soak.served import LONG, PAGE, TICK
 from tests.support.harness import readable
 
 Address = tuple[str, int]
@@ -27,6 +30,7 @@ PATIENCE: Final = 20.0  # s: longer than any drain and back-off that the soak pr
 UDP_PATIENCE: Final = 10.0
 HOLD: Final = 0.8  # s: longer than the server's patience with who sends nothing
 DRIP: Final = 0.02
+SERVICE_RESTART: Final = 1012  # RFC 6455's registry
 RESET: Final = struct.pack("ii", 1, 0)  # struct linger: close(2) resets
 
 
@@ -101,6 +105,61 @@ def udp(address: Address, rng: random.Random) -> None:
         check(connection.recv(65_536), data)
 
 
+def long(address: Address, rng: random.Random) -> None:
+    """Have an answer that takes its time."""
+    with opened(address, "/long") as answer:
+        pid = int(answer.readline() or 0)
+        check(rest_by(pid, answer.read), b"done\n", pid)
+
+
+def stream(address: Address, rng: random.Random) -> None:
+    """Read events for as long, and hang up."""
+    ends_at = time.monotonic() + LONG
+    with opened(address, "/stream") as answer:
+        pid = int(answer.readline() or 0)
+        while time.monotonic() < ends_at:
+            check(rest_by(pid, answer.readline), b"data: tick\n", pid)
+            check(rest_by(pid, answer.readline), b"\n", pid)
+
+
+def websocket(address: Address, rng: random.Random) -> None:
+    """Have messages said again for as long, or be told that the service restarts (1012)."""
+    host, port = address
+    ends_at, pid = time.monotonic() + LONG, 0
+    try:
+        with connect(f"ws://{host}:{port}", open_timeout=PATIENCE, compression=None) as connection:
+            pid = int(connection.recv(PATIENCE))
+            while time.monotonic() < ends_at:
+                connection.send(text := f"{rng.getrandbits(128):032x}")
+                if (said := connection.recv(PATIENCE)) != text:
+                    raise Miss(f"wrong answer {said!r}", pid)
+                select.select([], [], [], TICK)
+    except ConnectionClosed as closed:
+        if closed.rcvd is None or closed.rcvd.code != SERVICE_RESTART:
+            raise Miss("cut short", pid) from None
+    except (OSError, InvalidMessage) as error:
+        raise Miss(name_of(error, "asgi"), pid) from None
+
+
+@contextmanager
+def opened(address: Address, path: str) -> Iterator[http.client.HTTPResponse]:
+    """The answer to a request, of which the head has come."""
+    with closing(http.client.HTTPConnection(*address, timeout=PATIENCE)) as connection:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        if answer.status != 200:
+            raise Miss(f"wrong answer to {path}: {answer.status}", 0)
+        yield answer
+
+
+def rest_by(pid: int, read: Callable[[], bytes]) -> bytes:
+    """What is read; where that fails, `pid` had the request in hand."""
+    try:
+        return read()
+    except (OSError, http.client.HTTPException) as error:
+        raise Miss(name_of(error, "asgi"), pid) from None
+
+
 def rude(address: Address, rng: random.Random) -> None:
     """Misbehave in one of many ways; only not to be let in is the server's fault."""
     with socket.create_connection(address, PATIENCE) as connection, suppress(OSError):
@@ -157,6 +216,9 @@ KINDS: Final[dict[str, tuple[str, Callable[[Address, random.Random], None]]]] = 
     "web": ("web", web),
     "udp": ("udp", udp),
     "status": ("status", status),
+    "long": ("asgi", long),
+    "stream": ("asgi", stream),
+    "websocket": ("asgi", websocket),
     "rude": ("tcp", rude),
     "rude-web": ("web", rude),
     "rude-status": ("status", rude),

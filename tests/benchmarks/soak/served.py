@@ -1,5 +1,6 @@
 """What the server under soak serves: each answer says who gave it, and can be checked."""
 
+import asyncio
 import os
 import re
 import socket
@@ -13,6 +14,8 @@ from supervisor import Child, current
 ENTRY_TTL: Final = 60.0  # s
 # More than a socket holds: who does not read it keeps the child until connection_timeout.
 LARGE: Final = bytes(16_777_216)
+LONG: Final = 3.0  # s
+TICK: Final = 0.1  # s between two events of a stream
 PAGE: Final = b"".join(b"line %d of the page\n" % number for number in range(200))
 HERE: Final = "tests.benchmarks.soak.served"
 # Beside files, an application: the two ways to serve HTTP.
@@ -20,8 +23,8 @@ WEB: Final = {
     "http": 'type = "http"\nroot = "$directory/www"\nconnection_timeout = 0.5',
     "wsgi": f'type = "wsgi"\napp = "{HERE}:application"\nkeep_alive = 0.0',
 }
-# Below tmp/GENERATION/SLOT; up to three generations live at a time.
-BEAT_FILES: Final = re.compile(r"tmp(/\d+(/\d+(\.paths|/beat)?)?)?")
+# Below tmp/GENERATION/SLOT, made only now and then.
+BEAT_FILES: Final = re.compile(r"tmp(/N(/\d+(\.paths|/beat)?)?)?")
 
 
 def write_config(directory: Path, root: Path, web: str) -> Path:
@@ -51,6 +54,34 @@ def application(_environ: dict[str, Any], start: Callable[..., Any]) -> Iterable
     """Answer with the page."""
     start("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(PAGE)))])
     return [PAGE]
+
+
+async def lasting(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """What lasts: a request of some seconds, a stream that the client ends, a WebSocket."""
+    if scope["type"] == "websocket":
+        await repeat(receive, send)
+    elif scope["type"] == "http":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send(part(b"%d\n" % os.getpid()))
+        if scope["path"] == "/long":
+            await asyncio.sleep(LONG)
+            await send(part(b"done\n", more=False))
+        while scope["path"] == "/stream":
+            await send(part(b"data: tick\n\n"))
+            await asyncio.sleep(TICK)
+
+
+def part(body: bytes, more: bool = True) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": body, "more_body": more}
+
+
+async def repeat(receive: Any, send: Any) -> None:
+    """Say who serves, then say again each message."""
+    await receive()
+    await send({"type": "websocket.accept"})
+    await send({"type": "websocket.send", "text": str(os.getpid())})
+    while (message := await receive())["type"] == "websocket.receive":
+        await send({"type": "websocket.send", "text": message["text"]})
 
 
 def reply(data: bytes, _address: Any) -> bytes:

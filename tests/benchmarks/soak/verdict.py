@@ -6,9 +6,9 @@ from typing import Final, NamedTuple
 
 from tests.benchmarks.soak.clients import Failure
 
-# Requests that a dead child may have had in hand: one, but the engine of `web` takes as many
+# Requests that a dead child may have had in hand: one, but `web` and `asgi` take as many
 # connections as come. Not more clients than this ask there.
-IN_HAND: Final = {"tcp": 1, "udp": 1, "web": 3, "status": 1, "beat": 0}
+IN_HAND: Final = {"tcp": 1, "udp": 1, "web": 3, "status": 1, "asgi": 6, "beat": 0}
 HEARD_LATE: Final = 2.0  # s between a death and the moment a client on a busy machine sees it
 MEBI: Final = 1_048_576
 GROWTH: Final = 4 * MEBI  # of the master's memory, beyond the first look
