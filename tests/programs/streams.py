@@ -72,6 +72,19 @@ def big(_, start_response):
     return [BIG]
 
 
+def parts(_, start_response):
+    """50 MB, a part at a time."""
+    ok(start_response)
+    return (bytes(1_000_000) for _ in range(50))
+
+
+def upload(environ, start_response):
+    """Read the body a part at a time."""
+    size = sum(len(data) for data in iter(lambda: environ["wsgi.input"].read(65_536), b""))
+    ok(start_response)
+    return [b"%d" % size]
+
+
 def too_long(_, start_response):
     ok(start_response, ("Content-Length", "2"))
     return [b"hello"]
@@ -134,6 +147,8 @@ PAGES = {
     "/body": body,
     "/file": file,
     "/big": big,
+    "/parts": parts,
+    "/upload": upload,
     "/too-long": too_long,
     "/too-short": too_short,
     "/injected": injected,
