@@ -332,6 +332,11 @@ def test_the_access_log_behind_a_proxy(serve, engine):
     server.wait_for(r"^2001:db8::7 - - ")
 
 
+# The contract of a line in JSON.
+FIELDS = ["time", "client", "method", "target", "protocol", "status", "size", "seconds"]
+FIELDS += ["worker", "slot", "pid", "request_id", "headers"]
+
+
 @ALL
 @pytest.mark.parametrize("form", ["common", "json"])
 def test_the_access_log(serve, engine, form, tmp_path):
@@ -356,6 +361,7 @@ def test_the_access_log(serve, engine, form, tmp_path):
         assert '"GET /busy?a=1 HTTP/1.1" 503' in line
     else:
         facts = json.loads(line)
+        assert list(facts) == FIELDS
         assert (facts["target"], facts["status"]) == ("/busy?a=1", 503)
         assert facts["headers"]["user-agent"].startswith('forged"')
 

@@ -11,7 +11,9 @@ _LONG = 200  # as in tests/programs/echoes.py
 
 
 def events(pieces: list[bytes], limits: Limits) -> list[object]:
-    """All events of some bytes: a request as its parts, the pieces of a body joined."""
+    """All events of some bytes: a request as its parts, the pieces of a body joined; of a refusal
+    the status, for what is wrong with it first depends on what has come.
+    """
     connection = Connection(limits)
     told: list[object] = []
     for piece in pieces:
@@ -31,7 +33,7 @@ def _tell(told: list[object], event: object) -> None:
     elif isinstance(event, bytes) and told and isinstance(told[-1], bytes):
         told[-1] += event
     else:
-        told.append(event)
+        told.append(event.status if isinstance(event, Refusal) else event)
 
 
 def _answer(connection: Connection) -> None:

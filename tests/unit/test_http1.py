@@ -55,6 +55,7 @@ def target(text, method=b"GET", host=b"Host: x"):
         (target(b"/", method=b"G(T"), 400),
         (target(b"/", method=b"ANNOUNCE"), 501),
         (head(b"Host: x", first=b"GET /"), 400),
+        (b"GET /\r\n", 400),
         (head(b"Host: x", first=b"GET / HTTP/0.9"), 400),
         (head(b"Host: x", first=b"GET / HTTP/1.2"), 505),
         (head(b"Host: x", first=b"GET / HTTP/2.0"), 505),

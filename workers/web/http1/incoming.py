@@ -28,6 +28,8 @@ from supervisor.workers.web.http1.reading import (
     TRAILERS,
     Event,
     end_of_head,
+    is_over,
+    status_of,
     too_long,
 )
 from supervisor.workers.web.http1.request import Fields, Limits, Refusal, Request, judge
@@ -35,8 +37,7 @@ from supervisor.workers.web.http1.request import Fields, Limits, Refusal, Reques
 _CR = 13
 _EMPTY = frozenset((b"", b"\r", b"\n"))
 _EMPTY_LINES = (b"\r\n", b"\n")
-_EXTENSION = 4096  # bytes of the line before a chunk
-_EXTENSIONS = 65_536  # of the extensions of a body
+_EXTENSION, _EXTENSIONS = 4096, 65_536  # bytes of the line before a chunk; of all in a body
 
 
 class Incoming:
@@ -144,7 +145,7 @@ class Incoming:
             return self._refuse_head(str(error))
         if self._keep_alive is None:
             self._head = head
-            return self._refuse_head("no request") if head.endswith(b"\r\n\r\n") else None
+            return self._refuse_head("no request") if is_over(head) else None
         line = head[: head.index(_CR)]
         request = judge(line, self._fields, self._named, self._limits)
         if isinstance(request, Refusal):
@@ -183,10 +184,7 @@ class Incoming:
     def _refuse_head(self, reason: str) -> Event | None:
         if "method" in reason:
             return self._in_method(b"")
-        if reason == "Invalid HTTP version" or self._head.startswith(b"PRI "):
-            return self._refuse(Refusal(505, reason))
-        is_coding = reason.startswith("Request has invalid `Transfer-Encoding`")
-        return self._refuse(Refusal(501 if is_coding else 400, reason))
+        return self._refuse(Refusal(status_of(reason, self._head), reason))
 
     def _in_method(self, data: bytes) -> Event | None:
         """An unknown method is 501, but what is no method at all 400."""

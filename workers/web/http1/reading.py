@@ -55,6 +55,24 @@ def end_of_head(before: bytes, data: bytes) -> int:
     return len(data) if found < 0 else found + 4 - len(overlap)
 
 
+def is_over(head: bytes) -> bool:
+    """True where nothing follows, though llhttp waits: also behind a line of HTTP/0.9."""
+    return head.endswith(b"\r\n\r\n") or _lacks_version(head)
+
+
+def _lacks_version(head: bytes) -> bool:
+    line, end, _ = head.partition(b"\r\n")
+    return bool(end) and line.count(b" ") < 2
+
+
+def status_of(reason: str, head: bytes) -> int:
+    """The answer to a head that llhttp has refused, but for its method."""
+    if reason == "Invalid HTTP version" or head.startswith(b"PRI "):
+        return 505
+    is_coding = reason.startswith("Request has invalid `Transfer-Encoding`")
+    return 501 if is_coding and not _lacks_version(head) else 400
+
+
 def too_long(head: bytes) -> Refusal:
     """The refusal of a head beyond header_limit: 414 where it is the request line that is long."""
     if b"\r\n" in head:

@@ -92,7 +92,7 @@ def judge(
     """Return the request of a head that llhttp has accepted, or the reason to refuse it."""
     words = line.split(b" ")
     if len(words) != 3:
-        return Refusal(400, "the request line is not a method, a target and a version")
+        return Refusal(400, "no request")
     method, target, version = words
     is_http11 = version == b"HTTP/1.1"
     if not is_http11 and version != b"HTTP/1.0":
