@@ -194,7 +194,9 @@ class Requests:
             self.begin(request, now)
             return self.names.add(now, name, request_id)
 
-    def leave(self, request: InHand, now: int, elapsed: int, failed: bool, place: int) -> None:
+    def leave(
+        self, request: InHand, now: int, elapsed: int | None, failed: bool, place: int
+    ) -> None:
         """It has ended: as `remove` and `account`."""
         if self.lock is None:
             self.remove(request, now)

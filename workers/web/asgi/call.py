@@ -170,7 +170,11 @@ class Call(Served):
         if connection is None:
             self._refuse_more(kind)
         elif kind == "http.response.body":
-            await self._send_body(connection, message)
+            body = message.get("body", b"")
+            if not message.get("more_body", False):
+                self._send_last(connection, body)
+            elif body:
+                await self._send_part(connection, body)
         elif kind == "http.response.start":
             if self._start is not None or self.has_begun:
                 raise RuntimeError(f"{kind} for the second time")
@@ -190,36 +194,37 @@ class Call(Served):
             raise RuntimeError(f"{kind} after the end of the answer")
         raise ClientGone("the client is gone")
 
-    async def _send_body(self, connection: Connection, message: Message) -> None:
-        body = message.get("body", b"")
-        if not message.get("more_body", False):
-            self._send_last(connection, body)
-        elif body:
-            data = self._framed(connection, body)
-            self.size += len(body)
-            writable = connection.write(data)
-            if writable is not None:
-                await self.wait_to_send(writable)
+    async def _send_part(self, connection: Connection, body: bytes) -> None:
+        data = self._framed(connection, body)
+        self.size += len(body)
+        writable = connection.write(data)
+        if writable is not None:
+            await self.wait_to_send(writable)
 
     def _send_last(self, connection: Connection, body: bytes) -> None:
+        """The end of the answer: most often all of it, which is one piece then."""
+        machine = connection.machine
         if self.has_begun:
-            data = connection.machine.body(body) + connection.machine.end()
+            data = machine.body(body) + machine.end()
         else:
             start = self._take_start(connection)
-            self.status = start["status"]
-            date = self._service.date()
-            data = connection.machine.whole(self.status, self._fields(start), body, date)
+            self.status = status = start["status"]
+            fields = self._fields(start) if self.identity else start.get("headers", ())
+            data = machine.whole(status, fields, body, self._service.date())
             self.has_begun = True
         self.size += len(body)
         self._detach()
         connection.finish(data)
 
     def _take_start(self, connection: Connection) -> Message:
-        """The head that the application gave; where it cannot be sent it may give another."""
+        """The head that the application gave; where it cannot be sent it may give another. An
+        answer may be the last of its connection.
+        """
         start, self._start = self._start, None
         if start is None:
             raise RuntimeError("http.response.body before http.response.start")
-        connection.prepare()
+        service = self._service
+        connection.machine.last = service.is_last or service.child.server_is_ending
         return start
 
     def _fields(self, start: Message) -> Iterable[tuple[bytes, bytes]]:

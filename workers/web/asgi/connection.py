@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from supervisor.workers.web.asgi import websocket
 from supervisor.workers.web.asgi.call import Call
+from supervisor.workers.web.asgi.waits import Waits
 from supervisor.workers.web.http1 import END, Event, Reading, Refusal, Request
 from supervisor.workers.web.http1 import Connection as Machine
 
@@ -32,6 +33,7 @@ class Connection(asyncio.Protocol):
         "_is_reading",
         "_left",
         "_service",
+        "_waits",
         "_writable",
         "machine",
         "scope",
@@ -49,6 +51,7 @@ class Connection(asyncio.Protocol):
         self._is_in_head = False
         self._is_ending = False  # what comes is thrown away
         self._has_ended = False  # the client will send nothing more
+        self._waits: Waits | None = None  # those among whom it waits, and for how long
         self._writable: asyncio.Event | None = None  # while the client takes too little
         self.machine = Machine(service.limits)
         self.scope: dict[str, Any] = {**service.scope, "client": client, "server": server}
@@ -58,7 +61,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self._service.opened(self)
-        self._service.heads.add(self)
+        self.wait_among(self._service.heads)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.leave()
@@ -117,8 +120,8 @@ class Connection(asyncio.Protocol):
 
     def _begin(self, request: Request) -> None:
         service = self._service
-        service.idle.since.pop(self, None)
-        service.heads.since.pop(self, None)
+        if self._waits is not None:
+            self.wait_no_more()
         self._is_in_head = False
         if request.upgrade == b"websocket" and service.options.websockets:
             websocket.serve(service, self, request)
@@ -130,10 +133,12 @@ class Connection(asyncio.Protocol):
         if self._call is not None:
             if self.machine.waiting > _IN_ADVANCE:
                 self._pause_reading()
-        elif not self._is_in_head and self.machine.state in _IN_HEAD:
-            self._is_in_head = True
-            self._service.idle.remove(self)
-            self._service.heads.add(self)
+        elif self.machine.state in _IN_HEAD:
+            if not self._is_in_head:
+                self._is_in_head = True
+                self.wait_among(self._service.heads)
+        elif self._waits is None:  # nothing but empty lines came after a request
+            self.wait_among(self._service.idle)
 
     def _feed(self, data: bytes) -> None:
         call = self._call
@@ -174,11 +179,6 @@ class Connection(asyncio.Protocol):
         if data:
             self.transport.write(data)
 
-    def prepare(self) -> None:
-        """A head is about to be made: it says whether this answer is the last."""
-        service = self._service
-        self.machine.last = service.is_last or service.child.server_is_ending
-
     def write(self, data: bytes) -> asyncio.Event | None:
         """Send a part; returns what to wait for where the client takes too little."""
         self.transport.write(data)
@@ -207,7 +207,7 @@ class Connection(asyncio.Protocol):
             self._go_on()
         else:
             self._resume_reading()  # the rest of the body is read, and thrown away
-            self._service.clients.add(self)
+            self.wait_among(self._service.clients)
 
     def fail(self, status: int = 500) -> int:
         """Answer for the application, or cut what it has begun. Returns the status that was sent,
@@ -223,7 +223,6 @@ class Connection(asyncio.Protocol):
     def _go_on(self) -> None:
         """The next request may follow, or be here already."""
         machine, service = self.machine, self._service
-        service.clients.since.pop(self, None)
         if not machine.renew() or (self._has_ended and not machine.waiting):
             self._close()
         elif machine.waiting:
@@ -238,7 +237,7 @@ class Connection(asyncio.Protocol):
         elif service.stopping:
             self._close()
         else:
-            service.idle.add(self)
+            self.wait_among(service.idle)
 
     # The end.
 
@@ -268,35 +267,44 @@ class Connection(asyncio.Protocol):
             self._close()
             return
         self._is_ending = True
-        self._leave_waits()
-        self._service.ends.add(self)
+        self.wait_among(self._service.ends)
         self.transport.write_eof()
         self._resume_reading()
 
     def _close(self) -> None:
         self._is_ending = True
-        self._leave_waits()
+        self.wait_no_more()
         self._left = self.transport.get_write_buffer_size()
         self.transport.close()
         if self._left:
-            self._service.clients.add(self)
-
-    def _leave_waits(self) -> None:
-        service = self._service
-        for waits in (service.idle, service.heads, service.clients, service.ends):
-            waits.remove(self)
+            self.wait_among(self._service.clients)
 
     def leave(self) -> None:
         """It is no connection of HTTP any more."""
-        self._leave_waits()
+        self.wait_no_more()
         self._service.closed(self)
+
+    # Waiting: for one thing at a time.
+
+    def wait_among(self, waits: Waits) -> None:
+        """From now on it waits for what these wait for."""
+        if self._waits is not None:
+            self._waits.since.pop(self, None)
+        self._waits = waits
+        waits.add(self)
+
+    def wait_no_more(self) -> None:
+        """It has what it waited for."""
+        waits, self._waits = self._waits, None
+        if waits is not None:
+            waits.since.pop(self, None)
 
     def be_slow(self) -> None:
         """The client has let the time pass: with a head, with a body, or with what it reads."""
         left = self.transport.get_write_buffer_size()
         if left and left != self._left:
             self._left = left
-            self._service.clients.add(self)  # it takes what we send, if slowly
+            self.wait_among(self._service.clients)  # it takes what we send, if slowly
         elif left:
             self.cut()
         elif self._is_in_head or self._call is not None:
@@ -306,15 +314,16 @@ class Connection(asyncio.Protocol):
 
     def cut(self) -> None:
         """End the connection now."""
-        if self.transport.get_write_buffer_size() and self in self._service.ends:
-            self._service.clients.add(self)
+        service = self._service
+        if self._waits is service.ends and self.transport.get_write_buffer_size():
+            self.wait_among(service.clients)
         else:
             self.transport.abort()
 
     def close_idle(self) -> None:
         """Close it where no request of it has begun, nor has arrived and was not read yet."""
         service = self._service
-        if self._is_in_head or not (self in service.idle or self in service.heads):
+        if self._is_in_head or self._waits not in (service.idle, service.heads):
             return
         sock = self.transport.get_extra_info("socket")
         ready = select.poll()

@@ -15,13 +15,15 @@ it is moved further than needed (`slack`), so that few steps have to.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from time import monotonic_ns
 from typing import Any, Final, Protocol
 
 from supervisor.child.requests import Requests
 
 _GRACE: Final = 1_000_000_000  # ns in which a loop that runs has cancelled what is late
+
+Application = Callable[..., Any]  # of ASGI
 
 
 class Timed(Protocol):
@@ -70,6 +72,10 @@ class Deadlines:
             return None
         self._timed.discard(one)
         return one.due - now
+
+    def stepped(self, application: Application) -> Application:
+        """The same application, each of whose steps may take so long."""
+        return lambda *arguments: Stepped(application(*arguments), self)
 
     def step(self, now: int) -> None:
         """Something begins that may compute for the whole time."""

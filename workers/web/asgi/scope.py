@@ -16,13 +16,15 @@ _WEBSOCKET_EXTENSIONS: Final[dict[str, dict[str, Any]]] = {"websocket.http.respo
 
 
 def scope_of(service: Service, base: dict[str, Any], request: Request) -> dict[str, Any]:
-    """The scope of a request on a connection whose own facts are `base`."""
+    """The scope of a request on a connection whose own facts are `base`, which has all keys: a
+    copy of it does not grow.
+    """
     scope = base.copy()
     scope["method"] = request.method
     scope["headers"] = request.fields
-    scope["http_version"] = "1.1" if request.is_http11 else "1.0"
-    raw, _, query = request.target.partition(b"?")
-    scope["query_string"] = query
+    if not request.is_http11:
+        scope["http_version"] = "1.0"
+    raw, _, scope["query_string"] = request.target.partition(b"?")
     scope["raw_path"] = raw
     if b"%" in raw or not raw.isascii():
         scope["path"] = unquote(raw.decode("utf-8", "replace"))
@@ -46,10 +48,11 @@ def websocket_scope(service: Service, base: dict[str, Any], request: Request) ->
     return scope
 
 
-def identity_of(service: Service, peer: str, request: Request) -> bytes:
+def identity_of(service: Service, base: dict[str, Any], request: Request) -> bytes:
     """The request id: a trusted proxy's, else a new one; it becomes a header of the request."""
+    peer = base["client"]
     given = request.named.get(service.request_id, b"")
-    if not (given and service.trust.trusts(peer)):
+    if not (given and service.trust.trusts(peer[0] if peer else "")):
         given = secrets.token_hex(16).encode()
         others = [field for field in request.fields if field[0] != service.request_id]
         request.fields = [*others, (service.request_id, given)]

@@ -8,7 +8,6 @@ from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
 from supervisor.child.stacks import stack_of
-from supervisor.workers.web.asgi.deadlines import Stepped
 from supervisor.workers.web.asgi.scope import identity_of
 from supervisor.workers.web.http1 import Request
 
@@ -24,7 +23,9 @@ class ClientGone(OSError):
 
 
 class Served:
-    """Shared by `Call` and `WebSocket`. The task is made last, when all else is ready."""
+    """Shared by `Call` and `WebSocket`. The task is made last, when all else is ready: a subclass
+    sets its own fields first.
+    """
 
     __slots__ = (
         "_is_late",
@@ -47,39 +48,27 @@ class Served:
         self, service: Service, request: Request, base: dict[str, Any], make_scope: MakeScope
     ) -> None:
         self._service = service
-        self._is_late = False
         self.request = request
-        self.identity = b""
-        if service.request_id:
-            peer = base["client"]
-            self.identity = identity_of(service, peer[0] if peer else "", request)
+        self.identity = identity_of(service, base, request) if service.request_id else b""
         self.scope = make_scope(service, base, request)
         self.has_begun = False  # of the answer, something is on its way
         self.told = False  # that it should end
         self.timed = False  # for the table of requests, which has no timer for it
-        self.due = 0
-        self.status = 0
-        self.size = 0
+        self._is_late = False
+        self.due = self.status = self.size = 0
         self.begun = now = monotonic_ns()
-        requests = service.requests
-        requests.begin(self, now)
-        name = b"%b %b" % (request.method.encode(), request.raw_target.partition(b"?")[0])
-        self._place = requests.names.add(now, name, self.identity)
+        line = request.line
+        name = line[: line.find(b"?") if b"?" in line else -9]
+        self._place = service.requests.enter(self, now, name, self.identity)
         service.in_hand.add(self)
-        if service.deadlines is not None:
-            service.deadlines.begin(self, now)
-        if service.slow is not None:
-            service.slow.add(self)
-        self.task = service.loop.create_task(self._run())
+        if service.is_timed:
+            self._begin_time(now)
+        self.task = service.create_task(self._run())
 
     async def _run(self) -> None:
-        service, error = self._service, None
+        error: BaseException | None = None
         try:
-            running = service.application(self.scope, self.receive, self.send)
-            if service.deadlines is None:
-                await running
-            else:
-                await Stepped(running, service.deadlines)
+            await self._service.call(self.scope, self.receive, self.send)
         except asyncio.CancelledError:
             pass
         except BaseException as raised:
@@ -108,17 +97,22 @@ class Served:
 
     def _count(self, elapsed: int | None, now: int, failed: bool) -> None:
         service = self._service
-        requests = service.requests
-        requests.remove(self, now)
-        requests.account(elapsed, failed)
-        requests.names.remove(self._place)
+        service.requests.leave(self, now, elapsed, failed, self._place)
         if self.status:
-            requests.responded(self.status)
-        if service.deadlines is not None or service.slow is not None:
-            self._answer_begins()
+            service.requests.responded(self.status)
         service.in_hand.discard(self)
+        if service.is_timed:
+            self._answer_begins()
         if service.stopping or service.log is not None:
             service.ended(self)
+
+    def _begin_time(self, now: int) -> None:
+        """Its own time begins."""
+        service = self._service
+        if service.deadlines is not None:
+            service.deadlines.begin(self, now)
+        if service.slow is not None:
+            service.slow.add(self)
 
     def _answer_begins(self) -> None:
         """From now on only what it does between two waits has a deadline."""

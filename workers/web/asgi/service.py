@@ -21,11 +21,26 @@ if TYPE_CHECKING:
     from supervisor.workers.web.asgi.websocket import WebSocket
 
 _LINGER: Final = 2.0  # s: for a client to read the last answer before its connection is cut
-_VERSIONS: Final = {"version": "3.0", "spec_version": "2.3"}
-_EXTENSIONS: Final[dict[str, dict[str, Any]]] = {
-    "http.response.pathsend": {},
-    "http.response.zerocopysend": {},
-    "http.response.early_hint": {},
+# All keys that a scope of HTTP has. `path`, `state` and the like are of each request.
+_SCOPE: Final[dict[str, Any]] = {
+    "type": "http",
+    "asgi": {"version": "3.0", "spec_version": "2.3"},
+    "http_version": "1.1",
+    "method": "",
+    "scheme": "http",
+    "path": "",
+    "raw_path": b"",
+    "query_string": b"",
+    "root_path": "",
+    "headers": [],
+    "client": None,
+    "server": None,
+    "state": {},
+    "extensions": {
+        "http.response.pathsend": {},
+        "http.response.zerocopysend": {},
+        "http.response.early_hint": {},
+    },
 }
 
 
@@ -42,10 +57,10 @@ class Service:
         state: dict[str, Any],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        self.application = application
         self.child = child
         self.options = options
         self.loop = loop
+        self.create_task = loop.create_task
         self.state = state
         self.requests = child.served
         self.limits = Limits(options.header_limit, options.body_limit)
@@ -63,12 +78,9 @@ class Service:
         self.streams = 0
         self.has_ended = asyncio.Event()  # something has, for who waits for the last one
         self.when_fewer: Any = None  # called when a connection has ended
-        self.scope = {
-            "type": "http",
-            "asgi": _VERSIONS,
+        self.scope: dict[str, Any] = {
+            **_SCOPE,
             "scheme": "https" if options.tls else "http",
-            "root_path": "",
-            "extensions": _EXTENSIONS,
         }
         patience = options.connection_timeout
         self.idle = Waits(loop, options.keep_alive or patience, _be_slow)
@@ -79,6 +91,9 @@ class Service:
         slow = child.worker.section.common.slow_request
         self.deadlines = Deadlines(self.requests, loop, timeout) if timeout else None
         self.slow = Waits(loop, slow, _tell_slow) if slow else None
+        self.is_timed = bool(timeout or slow)
+        # Called with scope, receive and send, to be awaited.
+        self.call = self.deadlines.stepped(application) if self.deadlines else application
 
     def date(self) -> bytes:
         """The line of the header Date."""
