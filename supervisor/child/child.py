@@ -222,6 +222,13 @@ class Child:
         """True once each answer should end its connection, though nobody was told to stop yet."""
         return self._board.is_draining
 
+    @property
+    def ending(self) -> memoryview:
+        """One word, not 0 while `server_is_ending`: for code that runs for every request, where a
+        call costs.
+        """
+        return self._board.ending
+
     def counter(self, name: str) -> Counter:
         """A counter declared before the fork, `module.name` or the own section's `name`. Raises
         KeyError.

@@ -145,6 +145,11 @@ class Scoreboard:
         """True once the server is about to end. Anybody, at any time."""
         return self.words[H_DRAINING] != 0
 
+    @property
+    def ending(self) -> memoryview:
+        """The word that says so."""
+        return self.words[H_DRAINING : H_DRAINING + 1]
+
     def close_door(self) -> None:
         """Nobody serves the accept queues after these children."""
         self._set_header({H_DOOR: 1})

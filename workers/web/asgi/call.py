@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
+from supervisor.system.clock import wall_clock
 from supervisor.workers.web.asgi.files import send_file
 from supervisor.workers.web.asgi.scope import scope_of
 from supervisor.workers.web.asgi.served import ClientGone, Message, Served
-from supervisor.workers.web.http1 import InvalidAnswer, Request
+from supervisor.workers.web.http1 import InvalidAnswer, Request, date_line
 
 if TYPE_CHECKING:
     from supervisor.workers.web.asgi.connection import Connection
@@ -210,10 +211,12 @@ class Call(Served):
             start = self._take_start(connection)
             self.status = status = start["status"]
             fields = self._fields(start) if self.identity else start.get("headers", ())
-            data = machine.whole(status, fields, body, self._service.date())
+            data = machine.whole(status, fields, body, date_line(wall_clock() // 1_000_000_000))
             self.has_begun = True
         self.size += len(body)
-        self._detach()
+        if self._is_streaming or self._news is not None:
+            self._detach()
+        self._connection = None
         connection.finish(data)
 
     def _take_start(self, connection: Connection) -> Message:
@@ -224,7 +227,7 @@ class Call(Served):
         if start is None:
             raise RuntimeError("http.response.body before http.response.start")
         service = self._service
-        connection.machine.last = service.is_last or service.child.server_is_ending
+        connection.machine.last = service.is_last or service.ending[0] != 0
         return start
 
     def _fields(self, start: Message) -> Iterable[tuple[bytes, bytes]]:

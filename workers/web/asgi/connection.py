@@ -223,21 +223,25 @@ class Connection(asyncio.Protocol):
     def _go_on(self) -> None:
         """The next request may follow, or be here already."""
         machine, service = self.machine, self._service
-        if not machine.renew() or (self._has_ended and not machine.waiting):
+        if not machine.renew():
             self._close()
         elif machine.waiting:
-            self._resume_reading()
-            event = machine.receive()
-            if event is not None:
-                self._take(event)
-            elif self._has_ended:
-                self._close()
-            else:
-                self._wait_for_more()
-        elif service.stopping:
+            self._read_on()
+        elif self._has_ended or service.stopping:
             self._close()
         else:
             self.wait_among(service.idle)
+
+    def _read_on(self) -> None:
+        """Look at the bytes that came in advance."""
+        self._resume_reading()
+        event = self.machine.receive()
+        if event is not None:
+            self._take(event)
+        elif self._has_ended:
+            self._close()
+        else:
+            self._wait_for_more()
 
     # The end.
 

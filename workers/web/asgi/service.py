@@ -70,6 +70,7 @@ class Service:
         self.has_origins = bool(self.trust or options.root_path)
         self.request_id = options.request_id.lower().encode()
         self.is_last = not options.keep_alive  # each answer ends its connection
+        self.ending = child.ending
         self.stopping = False
         self.connections: set[Connection] = set()  # those of HTTP
         self.sockets: set[WebSocket] = set()
