@@ -41,7 +41,9 @@ def until(connection, words):
     """Return what comes up to these words."""
     received = b""
     while not received.endswith(words):
-        received += connection.recv(1)
+        byte = connection.recv(1)
+        assert byte, received
+        received += byte
     return received
 
 
@@ -154,6 +156,18 @@ def test_a_request_that_lasts_longer_than_a_stop(web):
     assert rest(connection).startswith(b"HTTP/1.1 503")
     server.wait_for("request cancelled .*reason=stop-timeout", "lifespan is over")
     assert "child killed" not in server.log
+
+
+def test_fresh_connections_are_answered_in_a_renewal(web):
+    """Nothing was sent on them when their child was told to stop: they have a second for it."""
+    server = web(master={"renew": {"every": 0.5}})
+    fresh = [dial(server) for _ in range(40)]
+    assert get(server) == (200, b"hello")  # so those before it are accepted, too
+    server.wait_for("generation stopping generation=1 reason=renewal")
+    for one in fresh:
+        one.sendall(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
+        assert until(one, b"hello").startswith(b"HTTP/1.1 200 OK")
+    assert server.stop() == -signal.SIGTERM
 
 
 def test_half_a_head_does_not_delay_a_stop(web):

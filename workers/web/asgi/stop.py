@@ -14,7 +14,7 @@ from supervisor.workers.web.asgi.service import Service
 
 _PATIENCE: Final = 1.0  # s between http.disconnect and the end of what goes on nevertheless
 _UNHURRIED: Final = 2.0  # s before stop_timeout, where others serve already
-_IDLE: Final = 1.0  # s for a next request on a kept connection, where others serve already
+_IDLE: Final = 1.0  # s for a request on a kept or a fresh connection, where others serve already
 
 
 async def drain(service: Service, arrivals: Arrivals) -> None:
@@ -44,9 +44,12 @@ async def drain(service: Service, arrivals: Arrivals) -> None:
 
 
 async def _close_idle(service: Service, patience: float) -> None:
-    """A request that is on its way to a kept connection is answered, with `Connection: close`."""
-    if patience and service.idle:
-        await _until(service, monotonic() + patience, lambda: not service.idle)
+    """A request that is on its way is answered, with `Connection: close`: to a connection that was
+    kept, or to one that was accepted a moment ago, whose client could not know that this child
+    ends.
+    """
+    if patience:
+        await _until(service, monotonic() + patience, lambda: not (service.idle or service.heads))
     for connection in [*service.idle, *service.heads]:
         connection.close_idle()
 
