@@ -107,9 +107,10 @@ class Asgi(Worker):
     def _new_engine(self, child: Child) -> Engine:
         state = self._lifespan.state
         if self._needs_granian:
-            from supervisor.workers.engines import granian_asgi
+            from supervisor.workers.engines import asgi, calls
 
-            return granian_asgi.engine(child, self.options, self._application, state, self._loop)
+            service = calls.Service(child, self.options, self._loop)
+            return asgi.engine(service, self._application, state)
         application = mounted(self.options.static, self._application)
         return self._engine_class(
             child,

@@ -18,6 +18,7 @@ from supervisor.workers.web.application import (
     preloaded,
     prepare,
 )
+from supervisor.workers.web.asgi.from_wsgi import from_wsgi
 from supervisor.workers.web.bounds import Sizes, Times
 from supervisor.workers.web.calls import Service
 from supervisor.workers.web.gateway import Gateway
@@ -64,9 +65,10 @@ class Wsgi(Worker):
             self._application = load_application(options)
         child.serve_from_threads(options.threads)
         if options.http == "2":
-            from supervisor.workers.engines.granian_wsgi import Http2
+            from supervisor.workers.engines.asgi import Http2
 
-            self._server: Any = Http2(child, self._application, options)
+            application = from_wsgi(self._application, child, options)
+            self._server: Any = Http2(child, options, application)
         else:
             self._server = self._loop(child)
 

@@ -208,12 +208,12 @@ class Requests:
                 self.account(elapsed, failed)
                 self.names.remove(place)
 
-    def time_step(self, request: InHand) -> None:
+    def time_step(self, request: InHand | TimedStep) -> None:
         """It goes on after a wait, and has the deadline again. `begun` is now."""
         with self.lock or nullcontext():
             self.time(request)
 
-    def end_step(self, request: InHand) -> None:
+    def end_step(self, request: InHand | TimedStep) -> None:
         """It waits, which is not its own time."""
         with self.lock or nullcontext():
             self.end_time(request)
@@ -303,7 +303,7 @@ class Batch:
 
 class TimedStep:
     """A context for code between two waits of a request without a deadline of its own: the code has
-    one. For a child that serves from its main thread.
+    one. In any thread.
     """
 
     __slots__ = ("_requests", "begun")
@@ -314,7 +314,7 @@ class TimedStep:
 
     def __enter__(self) -> None:
         self.begun = monotonic_ns()
-        self._requests.time(self)
+        self._requests.time_step(self)
 
     def __exit__(self, *_: object) -> None:
-        self._requests.end_time(self)
+        self._requests.end_step(self)

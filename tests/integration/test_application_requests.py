@@ -229,7 +229,7 @@ def asked_for(server, path, method="GET", **fields):
         return answer, answer.read()
 
 
-@pytest.mark.parametrize("engine", ["wsgi", "asgi"])
+@ALL
 def test_static_files_are_asked_for_in_parts(serve, engine, files):
     """Tags, ranges, codings and refusals, the same by each type."""
     big = bytes(range(256)) * 20_000

@@ -26,6 +26,9 @@ def wsgi(environ, start_response):
         return [b"busy"]
     elif path == "/stream":
         return late_start(start_response)
+    elif path == "/endless":
+        start_response("200 OK", [])
+        return ticks()
     elif path == "/broken":
         start_response("200 OK", [])
         return broken()
@@ -49,6 +52,24 @@ def wsgi(environ, start_response):
         return [f"{environ['REMOTE_ADDR']} {environ['wsgi.url_scheme']}".encode()]
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "5")])
     return [b"hello"]
+
+
+def ticks():
+    try:
+        while True:
+            time.sleep(0.02)
+            yield b"tick\n"
+    finally:
+        os.write(2, b"endless closed\n")
+
+
+async def tick(send):
+    try:
+        while True:
+            await asyncio.sleep(0.02)
+            await send(b"tick\n")
+    finally:
+        os.write(2, b"endless closed\n")
 
 
 def late_start(start_response):
@@ -96,6 +117,10 @@ async def act(text):
 
 async def answer(path, scope, receive, send):
     status, parts = 200, [b"hello"]
+    if path == "/endless":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        body = {"type": "http.response.body", "more_body": True}
+        await tick(lambda data: send({**body, "body": data}))
     if path == "/slow":
         begin()
         await asyncio.sleep(1)
@@ -179,6 +204,8 @@ async def rsgi(scope, protocol):
     elif scope.path == "/who":
         who = f"{scope.client.rpartition(':')[0]} {scope.scheme}"
         protocol.response_str(200, headers, who)
+    elif scope.path == "/endless":
+        await tick(protocol.response_stream(200, headers).send_bytes)
     elif scope.path == "/stream":
         transport = protocol.response_stream(200, headers)
         for number in range(3):

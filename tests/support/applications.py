@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import socket
 from typing import Any
 
@@ -15,6 +16,12 @@ ENGINES: dict[str, dict[str, Any]] = {
     "wsgi": {"type": "wsgi", "app": "applications:wsgi"},
     "asgi": {"type": "asgi", "app": "applications:asgi"},
     "rsgi": {"type": "rsgi", "app": "applications:rsgi"},
+}
+# Those of granian; the sections with `http = "2"` are asked in HTTP/2, without TLS.
+GRANIAN: dict[str, dict[str, Any]] = {
+    "rsgi": ENGINES["rsgi"],
+    "wsgi-2": {**ENGINES["wsgi"], "http": "2"},
+    "asgi-2": {**ENGINES["asgi"], "http": "2"},
 }
 
 
@@ -49,3 +56,24 @@ def kept(server: Server) -> socket.socket:
     while b"hello" not in received:
         received += connection.recv(65536)
     return connection
+
+
+def question(kind: str, path: str = "/") -> bytes:
+    """Return a request in the version that the kind of section speaks; it is the last."""
+    if not kind.endswith("-2"):
+        return f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
+    # Preface, empty SETTINGS, HEADERS of stream 1 (RFC 9113, 3.4; RFC 7541, appendix A).
+    block = b"\x82\x86\x41\x01x\x04" + bytes([len(path)]) + path.encode()
+    head = len(block).to_bytes(3) + b"\x01\x05\0\0\0\x01"
+    return b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0" + head + block
+
+
+def is_answer(received: bytes, status: int = 200) -> bool:
+    """Tell whether these bytes begin, or hold, an answer of that status, of either version."""
+    if received.startswith(b"HTTP/1.1 %d" % status):
+        return True
+    index = {200: 8, 404: 13, 500: 14}.get(status)  # in the static table of HPACK
+    if index is None:
+        return b"%d " % status in received  # the body of an answer that is not the application's
+    head = rb"\x01.\0\0\0\x01(?:\x20|[\x3f].{1,3})?" + re.escape(bytes([0x80 | index]))
+    return re.search(head, received, re.DOTALL) is not None

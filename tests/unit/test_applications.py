@@ -2,13 +2,11 @@
 
 import inspect
 import json
-from functools import partial
 
 import pytest
 
 from supervisor.errors import NameProblem
 from supervisor.workers.engines import granian
-from supervisor.workers.engines.granian_wsgi import Body, HungUp, Response, TooLarge
 from supervisor.workers.web import access_log
 from supervisor.workers.web.application import ApplicationOptions, check_application
 
@@ -25,19 +23,18 @@ SERVED = access_log.Served(
 
 CONSTRUCTOR = (
     "worker_id sock ipc threads blocking_threads py_threads py_threads_idle_timeout backpressure "
-    "http_mode http1_opts http2_opts {}static_files ssl_enabled ssl_cert ssl_key ssl_key_password "
-    "ssl_protocol_min ssl_ca ssl_crl ssl_client_verify metrics"
+    "http_mode http1_opts http2_opts websockets_enabled static_files ssl_enabled ssl_cert ssl_key "
+    "ssl_key_password ssl_protocol_min ssl_ca ssl_crl ssl_client_verify metrics"
 )
 
 
-@pytest.mark.parametrize("kind", ["asgi", "rsgi", "wsgi"])
+@pytest.mark.parametrize("kind", ["asgi", "rsgi"])
 def test_the_constructors_of_granian(kind):
     """The arguments are those that the adapter gives by position: another order would serve
     without TLS.
     """
     worker = granian._WORKERS[kind]
-    websockets = "" if kind == "wsgi" else "websockets_enabled "
-    assert list(inspect.signature(worker).parameters) == CONSTRUCTOR.format(websockets).split()
+    assert list(inspect.signature(worker).parameters) == CONSTRUCTOR.split()
     assert hasattr(worker, "serve_mtr")
     assert hasattr(worker, "serve_mtr_uds")
 
@@ -91,109 +88,3 @@ def test_a_name_that_leads_nowhere(app):
     """Seen without an import."""
     with pytest.raises(NameProblem):
         check_application(ApplicationOptions(app=app))
-
-
-class Protocol:
-    """Takes a response as the engine does."""
-
-    def response_bytes(self, status, headers, body):
-        self.answer = (status, headers, body)
-
-    def response_iter(self, status, headers, parts):
-        body = []
-        while True:
-            try:
-                body.append(parts.__next__())
-            except StopIteration:
-                break
-        parts.close()
-        self.answer = (status, headers, body)
-
-
-class Result(list):
-    """An application's result that wants to be closed."""
-
-    closed = 0
-
-    def close(self):
-        self.closed += 1
-
-
-@pytest.fixture
-def protocol():
-    """The engine's side of one request."""
-    return Protocol()
-
-
-def test_a_whole_body(protocol):
-    """A list goes out at once."""
-    response = Response(protocol, is_last=lambda: False)
-    response.start("201 Created", [("A", "b")])
-    response.send([b"one", b"two"])
-    assert protocol.answer == (201, [("A", "b")], b"onetwo")
-    assert response.size == 6
-
-
-def test_a_body_of_announced_length(protocol):
-    """A first part that is all that was announced goes out at once; the result is closed."""
-    response, result = Response(protocol, is_last=lambda: True), Result([b"", b"one", b""])
-    response.start("200 OK", [("content-length", "3")])
-    response.send(result)
-    assert protocol.answer == (200, [("content-length", "3"), ("Connection", "close")], b"one")
-    assert result.closed == 1
-
-
-def test_parts(protocol):
-    """Other bodies go out in parts, empty ones left out; `write` comes first."""
-    response = Response(protocol, is_last=lambda: False)
-    write = response.start("200 OK", [])
-    write(b"zero")
-    response.send(iter([b"one", b"", b"two"]))
-    assert protocol.answer == (200, [], [b"zero", b"one", b"two"])
-    assert response.size == 10
-
-
-def test_start_response_twice(protocol):
-    """The second call needs exc_info, and raises it once something was sent."""
-    response = Response(protocol, is_last=lambda: False)
-    response.start("200 OK", [])
-    with pytest.raises(RuntimeError, match="twice"):
-        response.start("200 OK", [])
-    response.start("500 Broken", [], exc_info=(None, None, None))
-    assert response.code == 500
-    response.send([b""])
-    error = ValueError("late")
-    with pytest.raises(ValueError, match="late"):
-        response.start("500 Broken", [], exc_info=(ValueError, error, None))
-
-
-def test_start_response_never(protocol):
-    """An application that does not call it has failed."""
-    with pytest.raises(RuntimeError, match="was not called"):
-        Response(protocol, is_last=lambda: False).send([b"one"])
-
-
-class Source:
-    """The engine's reader of a body."""
-
-    def __init__(self, data):
-        self.data = data
-
-    def read(self, size):
-        part, self.data = self.data[:size], self.data[size:]
-        return part
-
-
-def test_a_body_that_ends_early():
-    """Less than announced means that the client hung up."""
-    with pytest.raises(HungUp):
-        Body(Source(b"one"), 4, 0, list).readall()
-    assert Body(Source(b"one"), 3, 0, list).readall() == b"one"
-
-
-def test_a_body_beyond_the_limit():
-    """More than the limit is refused as soon as it is seen, and the response told of it."""
-    told = []
-    with pytest.raises(TooLarge):
-        Body(Source(b"four"), 0, 3, partial(told.append, "too large")).readall()
-    assert told == ["too large"]

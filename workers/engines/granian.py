@@ -1,8 +1,8 @@
-"""The engine granian in a child: its workers on our listening sockets, without its own server, for
-HTTP/2 and `rsgi`.
+"""The engine granian in a child, without its own server: HTTP/2, and the interface `rsgi`.
 
 Built on granian's internals of 2.8 (granian/server/mp.py shows their use): nothing of it runs in
-the master, where a thread would not survive the fork.
+the master, where a thread would not survive the fork. Its thread accepts by itself, so what it has
+accepted is seen from outside (system/watched).
 """
 
 from __future__ import annotations
@@ -10,43 +10,39 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import select
 import socket
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
+from time import monotonic
 from typing import Any, Final
 
 from granian._futures import _future_watcher_wrapper, _new_cbscheduler
-from granian._granian import (
-    ASGIWorker,
-    RSGIWorker,
-    SocketHolder,
-    WorkerSignal,
-    WSGIWorker,
-    __version__,
-)
+from granian._granian import ASGIWorker, RSGIWorker, SocketHolder, WorkerSignal, __version__
 from granian.http import HTTP1Settings, HTTP2Settings
 
-from supervisor.child.child import Child
 from supervisor.errors import NameProblem
-from supervisor.system.descriptors import is_readable
+from supervisor.system import descriptors, watched
 from supervisor.system.listeners import Listener
-from supervisor.workers.engines.sockets import Sockets
+from supervisor.workers.engines.calls import Service
 from supervisor.workers.web.application import ApplicationOptions
 
 # Untyped, or typed for an older version.
 _scheduler: Any = partial(_new_cbscheduler, impl_asyncio=True)
-watched: Any = _future_watcher_wrapper  # tells the engine when a coroutine function has ended
+_watched: Any = _future_watcher_wrapper  # tells the engine when a coroutine function has ended
 _holder: Any = SocketHolder
 
-_WORKERS: Final = {"asgi": ASGIWorker, "rsgi": RSGIWorker, "wsgi": WSGIWorker}
+_WORKERS: Final[dict[str, Any]] = {"asgi": ASGIWorker, "rsgi": RSGIWorker}
 _HEAD: Final = 30.0  # s: for a request's head, where connections are not kept
-_LAST_HEAD: Final = 1.0  # s: for a request on a connection taken from the queue while stopping
-ACCEPTED_WITHIN: Final = 0.01  # s: in this time an idle engine has accepted what waits
-_FILE_THREADS: Final = 512  # at most, for static files; made when needed
-_IDLE_THREAD: Final = 30  # s a thread of the application is kept, but for the first
-_CONNECTIONS: Final = 65_536  # at most, a child
+_THREADS: Final = 512  # at most, of the engine, for files; made when needed
+_IDLE_THREAD: Final = 30  # s
+_RESERVE: Final = 32  # descriptors that are for all else
+_FULL: Final = 1.0  # s that a client waits before room is made for it
+_TO_CLOSE: Final = 64  # idle connections at once
+_ON_THE_WAY: Final = 1.0  # s for the request of a client that may have sent it already
+_LOOK: Final = 0.01  # s: nothing tells that the engine has read what came
+_PATIENCE: Final = 1.0  # s between the order to end and the end of what goes on nevertheless
+_UNHURRIED: Final = 2.0  # s before stop_timeout, where others serve already
 
 
 def check_version() -> None:
@@ -56,212 +52,195 @@ def check_version() -> None:
 
 
 class Granian:
-    """The engines of one child, one on each listener. `fileno` is readable once all are done."""
+    """The engine of one child: a worker of granian on each listener, on one event loop. `call` is a
+    coroutine function of a scope and granian's own protocol object.
+    """
 
-    def __init__(
-        self,
-        child: Child,
-        options: ApplicationOptions,
-        kind: str,
-        callback: Callable[..., Any],
-        *,
-        threads: int = 1,
-        websockets: bool = False,
-        loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
+    def __init__(self, service: Service, kind: str, call: Callable[..., Any]) -> None:
         # It logs each start and stop at INFO.
         logging.getLogger("_granian").setLevel(logging.WARNING)
-        self._child = child
-        self._options = options
+        self._service = service
+        self._child = service.child
+        self._loop = service.loop
         self._kind = kind
-        self._threads = threads
-        self._websockets = websockets
-        self._loop = loop or _closed_loop()
-        self._scheduler = _scheduler(self._loop, callback)
-        self._last_scheduler = _scheduler(self._loop, self._noted(callback))
+        self._scheduler = _scheduler(service.loop, _watched(call))
         self._signals: list[WorkerSignal] = []
         self._running = 0
-        self._done = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._begun = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        # The engine's descriptor of each listener; it closes it when it has finished.
+        self._doors = {os.dup(one.fileno()): one for one in self._child.listeners}
+        self._epolls: dict[int, int] = {}  # of each of these, where it is watched
+        free = descriptors.limit() - len(os.listdir("/proc/self/fd")) - _RESERVE
+        self._at_most = max(1, free // len(self._doors))
+        self._queue = select.epoll()
+        self._timer: asyncio.TimerHandle | None = None
 
-    def fileno(self) -> int:
-        """An eventfd(2)."""
-        return self._done
-
-    @property
-    def begun(self) -> int:
-        """An eventfd(2), readable once a request of those that waited has begun."""
-        return self._begun
-
-    def start(
-        self, at_most: int = _CONNECTIONS, callback: Callable[..., Any] | None = None
-    ) -> None:
-        """Accept on every listener, at most so many connections at a time on each; `callback`
-        stands in for the one that was given.
-        """
-        scheduler = _scheduler(self._loop, callback) if callback else self._scheduler
-        for listener in self._child.listeners:
-            self._serve(listener, at_most, scheduler)
-
-    def stop(self) -> None:
-        """Accept no more, close what is idle, finish the rest."""
-        while self._signals:
-            with suppress(IndexError):  # a thread of the engine may be here too
-                self._signals.pop().set()
-
-    def wait_until_done(self) -> None:
-        """Return when all is finished after a stop. Main thread."""
-        while self._running:  # engines that ended before others began have written too
-            while not is_readable(self._done):
-                self._child.wakeup.wait(None, self._done)
-            os.eventfd_read(self._done)
-
-    def drain(self, at_most: int) -> None:
-        """Accept nothing new, finish what is in hand, then what waits, so many at a time. For a
-        main thread that only waits for signals.
-        """
-        self.stop()
-        self.wait_until_done()
-        while self.takes_what_waits(at_most):
-            self._child.wakeup.wait(ACCEPTED_WITHIN, self._begun)
-            self.stop()
-            self.wait_until_done()
-
-    def takes_what_waits(self, at_most: int = _CONNECTIONS) -> bool:
-        """Once all are done: serve what is still in the accept queues; False when nothing is.
-
-        Stop when a request has begun. Where none has after ACCEPTED_WITHIN, another child was
-        faster, or who waits says nothing.
-        """
-        for told in (self._done, self._begun):
-            with suppress(BlockingIOError):
-                os.eventfd_read(told)
-        waiting = [one for one in self._child.ending_listeners() if one.has_waiting()]
-        for listener in waiting:
-            self._serve(listener, at_most, self._last_scheduler, is_last=True)
-        return bool(waiting)
-
-    def _noted(self, callback: Callable[..., Any]) -> Callable[..., Any]:
-        def note(*arguments: Any) -> Any:
-            os.eventfd_write(self._begun, 1)
-            return callback(*arguments)
-
-        return note
-
-    def _serve(
-        self, listener: Listener, at_most: int, scheduler: Any, *, is_last: bool = False
-    ) -> None:
-        signal = WorkerSignal()
-        signal.add_cb(self._finished)
-        keep_alive = 0.0 if is_last else self._options.keep_alive
-        timeout = _LAST_HEAD if is_last else keep_alive or _HEAD
-        worker = self._worker(listener, at_most, keep_alive > 0, timeout)
-        method = "serve_mtr_uds" if listener.address.scheme == "unix" else "serve_mtr"
-        self._running += 1
-        getattr(worker, method)(scheduler, self._loop, signal)
-        self._signals.append(signal)
+    async def start(self) -> None:
+        """Begin to accept."""
+        for door, listener in self._doors.items():
+            signal = WorkerSignal()
+            signal.add_cb(partial(self._loop.call_soon_threadsafe, self._finished))
+            method = "serve_mtr_uds" if listener.address.scheme == "unix" else "serve_mtr"
+            self._running += 1
+            getattr(self._worker(door, listener), method)(self._scheduler, self._loop, signal)
+            self._signals.append(signal)
+            self._queue.register(listener.fileno(), select.EPOLLIN | select.EPOLLEXCLUSIVE)
+        self._watch_queue()
 
     def _finished(self) -> None:
-        """Called by an engine's thread; the interpreter's lock makes the count exact."""
         self._running -= 1
-        if not self._running:
-            os.eventfd_write(self._done, 1)
+        self._service.news.set()
 
-    def _worker(self, listener: Listener, at_most: int, keep_alive: bool, timeout: float) -> Any:
-        options = self._options
-        # The engine closes its descriptor when it has finished; the listener stays ours.
-        is_unix = listener.socket.family == socket.AF_UNIX
-        holder = _holder(os.dup(listener.fileno()), is_unix, listener.backlog)
+    def _worker(self, door: int, listener: Listener) -> Any:
+        options = self._service.options
+        keep_alive = options.keep_alive
         http1 = HTTP1Settings(
-            header_read_timeout=max(1, int(timeout * 1000)),
-            keep_alive=keep_alive,
+            header_read_timeout=max(1, int((keep_alive or _HEAD) * 1000)),
+            keep_alive=keep_alive > 0,
             max_buffer_size=options.header_limit,
         )
-        http2 = HTTP2Settings(max_headers_size=options.header_limit)
-        websockets = () if self._kind == "wsgi" else (self._websockets,)
-        static = (_mounts(options), None, None) if options.static else None
+        is_unix = listener.socket.family == socket.AF_UNIX
         return _WORKERS[self._kind](
             self._child.slot + 1,
-            (None, holder),
+            (None, _holder(door, is_unix, listener.backlog)),
             None,
             1,
-            _FILE_THREADS,
-            self._threads,
+            _THREADS,
+            1,
             _IDLE_THREAD,
-            at_most,
+            self._at_most,
             options.http,
             http1,
-            http2,
-            *websockets,
-            static,
+            HTTP2Settings(max_headers_size=options.header_limit),
+            getattr(options, "websockets", False),
+            None,
             *_tls(options),
             (None, None),
         )
 
+    # A client that waits because this child has no descriptor left.
 
-class Asynchronous:
-    """Serves an ASGI or RSGI application; the engine's threads hand each request to the loop."""
+    def _watch_queue(self) -> None:
+        self._timer = None
+        self._loop.add_reader(self._queue.fileno(), self._see_client)
 
-    def __init__(
-        self,
-        child: Child,
-        options: ApplicationOptions,
-        kind: str,
-        call: Callable[..., Any],
-        loop: asyncio.AbstractEventLoop,
-        sockets: Sockets,
-        *,
-        websockets: bool,
-    ) -> None:
-        self._loop = loop
-        self._sockets = sockets
-        self._engine = Granian(
-            child,
-            options,
-            kind,
-            watched(call),
-            websockets=websockets,
-            loop=self._loop,
-        )
+    def _see_client(self) -> None:
+        """Somebody waits, most likely for an instant only: look again later."""
+        self._loop.remove_reader(self._queue.fileno())
+        self._timer = self._loop.call_later(_FULL, self._see_queue)
 
-    async def start(self) -> None:
-        """Begin to accept."""
-        self._engine.start()
+    def _see_queue(self) -> None:
+        if any(listener.has_waiting() for listener in self._child.listeners):
+            self._make_room()
+        self._watch_queue()
+
+    def _make_room(self) -> None:
+        """Close the connections that are idle for the longest time, where there are no more."""
+        busy = self._service.clients()
+        for door in self._doors:
+            held = list(self._connections(door))
+            if len(held) >= self._at_most:
+                idle = [one for one in held if one.peer and one.peer not in busy]
+                idle.sort(key=lambda one: -one.silent)
+                for one in idle[:_TO_CLOSE]:
+                    watched.hang_up(one)
+
+    def _connections(self, door: int) -> Iterator[watched.Connection]:
+        """Those that the engine has accepted there and not closed."""
+        epoll = self._epolls.get(door) or watched.epoll_of(door)
+        if epoll is not None:
+            self._epolls[door] = epoll
+            yield from watched.connections(epoll, self._doors[door].socket)
+
+    # The stop.
 
     async def drain(self) -> None:
-        """Accept nothing new, finish what is in hand; return when it is done."""
-        await self._sockets.close()
-        self._engine.stop()
-        await self._readable(self._engine.fileno())
-        while self._engine.takes_what_waits():
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._readable(self._engine.begun), ACCEPTED_WITHIN)
-            self._engine.stop()
-            await self._readable(self._engine.fileno())
-        await self._sockets.ended()
+        """Accept nothing new, finish what is in hand. Returns in time for the lifespan's shutdown,
+        which has at most a second, or a fifth of stop_timeout.
+        """
+        service, timeout = self._service, self._child.place.stop_timeout
+        ends_at = monotonic() + timeout - min(1.0, timeout / 5)
+        service.stopping = True
+        is_hurried = not self._child.others_serve
+        self._stop_watching()
+        await service.restart()
+        await self._let_come(is_hurried)
+        await service.restart()  # those that came meanwhile
+        while self._signals:
+            self._signals.pop().set()
+        streams = min(service.options.stream_timeout, timeout / 2)
+        streams = streams if is_hurried else max(streams, timeout - _UNHURRIED)
+        await self._until(self._has_ended, min(monotonic() + streams, ends_at))
+        for one in list(service.in_hand):
+            one.disconnect()
+        await self._until(service.is_idle, min(monotonic() + _PATIENCE, ends_at))
+        service.cancel_begun()
+        await self._until(service.is_idle, ends_at)
+        await service.cancel_all()
+        await self._until(self._has_sent, ends_at, _LOOK)
 
-    async def _readable(self, descriptor: int) -> None:
-        ready = asyncio.Event()
-        self._loop.add_reader(descriptor, ready.set)
-        try:
-            await ready.wait()
-        finally:
-            self._loop.remove_reader(descriptor)
+    def _stop_watching(self) -> None:
+        if self._timer is None:
+            self._loop.remove_reader(self._queue.fileno())
+        else:
+            self._timer.cancel()
+        self._queue.close()
 
+    async def _let_come(self, is_hurried: bool) -> None:
+        """Return when each client whose connection was made has asked.
 
-def _closed_loop() -> asyncio.AbstractEventLoop:
-    """The engine asks for a loop even where the application is synchronous, and never runs it."""
-    loop = asyncio.new_event_loop()
-    loop.close()
-    return loop
+        The engine closes a connection of which it has read nothing when it is told to stop. One
+        that came a moment before may have its request on the way. So the listener is taken out of
+        the engine's epoll first: it hears of no new client, and those it has are waited for. A
+        listener that ends with us is first emptied.
+        """
+        ending = self._child.ending_listeners()
+        by = monotonic() + _ON_THE_WAY
 
+        def is_empty() -> bool:
+            waits = any(listener.has_waiting() for listener in ending)
+            if waits:
+                self._make_room()
+            return not waits
 
-def _mounts(options: ApplicationOptions) -> list[tuple[str, str]]:
-    """Prefixes and directories as the engine compares them: it resolves links in a path before it
-    looks whether that is below the directory.
-    """
-    mounts = options.static.items()
-    return [(prefix.rstrip("/"), str(Path(directory).resolve())) for prefix, directory in mounts]
+        await self._until(is_empty, by if is_hurried else monotonic(), _LOOK)
+        for door in self._doors:
+            epoll = self._epolls.get(door) or watched.epoll_of(door)
+            if epoll is not None:
+                self._epolls[door] = epoll
+                watched.forget(epoll, door)
+        await self._until(lambda: not any(self._awaited(is_hurried)), by, _LOOK)
+
+    def _awaited(self, is_hurried: bool) -> Iterator[watched.Connection]:
+        """Connections with a request on its way: what they said was not read, or they were made a
+        moment ago and have said nothing. Over TLS what they said may be no request. Where others
+        serve already, those that are kept may have one too.
+        """
+        busy, is_tls = self._service.clients(), self._service.options.tls is not None
+        for door in self._doors:
+            for one in self._connections(door):
+                may_ask = not is_hurried or is_tls or not one.spoke
+                is_new = may_ask and one.silent < _ON_THE_WAY
+                if one.peer not in busy and (one.unread or is_new):
+                    yield one
+
+    def _has_ended(self) -> bool:
+        return not self._running and self._service.is_idle()
+
+    def _has_sent(self) -> bool:
+        """No answer is on its way; what remains are clients that have not asked."""
+        held = (one for door in self._doors for one in self._connections(door))
+        return not self._running or not any(one.unsent for one in held)
+
+    async def _until(self, is_so: Callable[[], bool], instant: float, look: float = 0.0) -> None:
+        """Return when it is so, or at `instant`. It is looked at when something has ended, and
+        every `look` s.
+        """
+        news = self._service.news
+        while not is_so() and (left := instant - monotonic()) > 0:
+            news.clear()
+            timer = self._loop.call_later(min(left, look or left), news.set)
+            await news.wait()
+            timer.cancel()
 
 
 def _tls(options: ApplicationOptions) -> tuple[Any, ...]:
@@ -269,15 +248,6 @@ def _tls(options: ApplicationOptions) -> tuple[Any, ...]:
     tls = options.tls
     if tls is None:
         return (False, None, None, None, "tls1.3", None, [], False)
-    authority = tls.client_ca or None
+    key, authority = tls.key or tls.certificate, tls.client_ca or None
     minimum = f"tls{tls.minimum}"
-    return (
-        True,
-        tls.certificate,
-        tls.key or tls.certificate,
-        None,
-        minimum,
-        authority,
-        [],
-        bool(authority),
-    )
+    return (True, tls.certificate, key, None, minimum, authority, [], bool(authority))

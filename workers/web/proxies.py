@@ -1,45 +1,17 @@
-"""Who a request comes from, where a proxy that we trust says so (X-Forwarded-For, -Proto)."""
+"""Who a request of RSGI comes from, where proxies that we trust say so."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
+
+from supervisor.workers.web.forwarded import Trust, joined, origin
+
+_NAMES: Final = ("forwarded", "x-forwarded-for", "x-forwarded-proto")
 
 
-def wsgi(application: Any, trusted: Sequence[str]) -> Any:
-    """The application behind the proxies whose addresses or networks are `trusted`."""
-    if not trusted:
-        return application
-    from granian.utils.proxies import wrap_wsgi_with_proxy_headers
-
-    return wrap_wsgi_with_proxy_headers(application, list(trusted))
-
-
-def asgi(application: Any, trusted: Sequence[str]) -> Any:
-    """As `wsgi`, for an ASGI application."""
-    if not trusted:
-        return application
-    from granian.utils.proxies import wrap_asgi_with_proxy_headers
-
-    return wrap_asgi_with_proxy_headers(application, list(trusted))
-
-
-def rsgi(application: Any, trusted: Sequence[str]) -> Any:
-    """As `wsgi`, for an RSGI application."""
-    if not trusted:
-        return application
-    judged = wsgi(lambda facts, _: facts, trusted)
-
-    def forward(scope: Any, protocol: Any) -> Any:
-        facts = {
-            "REMOTE_ADDR": host_of(scope.client),
-            "wsgi.url_scheme": scope.scheme,
-            "HTTP_X_FORWARDED_FOR": ", ".join(scope.headers.get_all("x-forwarded-for")),
-            "HTTP_X_FORWARDED_PROTO": scope.headers.get("x-forwarded-proto"),
-        }
-        return application(_Forwarded(scope, judged(facts, None)), protocol)
-
-    return forward
+def seen(scope: Any, trust: Trust) -> Any:
+    """The scope as the proxies that we trust tell it."""
+    return _Forwarded(scope, trust) if trust else scope
 
 
 def host_of(client: str) -> str:
@@ -52,12 +24,20 @@ class _Forwarded:
 
     __slots__ = ("_scope", "client", "scheme")
 
-    def __init__(self, scope: Any, facts: dict[str, str]) -> None:
+    def __init__(self, scope: Any, trust: Trust) -> None:
+        host, port = host_of(scope.client), scope.client.rpartition(":")[2]
+        fields = [
+            (name.encode(), value.encode("latin-1"))
+            for name in _NAMES
+            for value in scope.headers.get_all(name)
+        ]
+        came = origin(host, int(port or 0), scope.scheme, joined(fields), trust)
         self._scope = scope
-        self.scheme = facts["wsgi.url_scheme"]
+        self.scheme = came.scheme
         self.client = scope.client
-        if (host := facts["REMOTE_ADDR"]) != host_of(scope.client):
-            self.client = f"[{host}]:0" if ":" in host else f"{host}:0"
+        if came.client and came.client != host:
+            name = f"[{came.client}]" if ":" in came.client else came.client
+            self.client = f"{name}:{came.port}"
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._scope, name)

@@ -6,7 +6,7 @@ import secrets
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
-from supervisor.workers.web.forwarded import Origin, joined, origin
+from supervisor.workers.web.forwarded import Origin, Trust, joined, origin
 from supervisor.workers.web.http1 import Request
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def scope_of(service: Service, base: dict[str, Any], request: Request) -> dict[s
         scope["path"] = raw.decode("ascii")
     scope["state"] = service.state.copy()
     if service.has_origins:
-        _apply_origin(service, scope, request)
+        apply_origin(scope, request.fields, service.trust, service.options.root_path)
     return scope
 
 
@@ -59,12 +59,14 @@ def identity_of(service: Service, base: dict[str, Any], request: Request) -> byt
     return given
 
 
-def _apply_origin(service: Service, scope: dict[str, Any], request: Request) -> None:
-    prefix = service.options.root_path
+def apply_origin(
+    scope: dict[str, Any], fields: list[tuple[bytes, bytes]], trust: Trust, prefix: str
+) -> None:
+    """Set what trusted proxies say of the client, and the prefix of the path."""
     peer = scope["client"]
-    if service.trust:
+    if trust:
         host, port = peer or ("", 0)
-        came = origin(host, port, scope["scheme"], joined(request.fields), service.trust)
+        came = origin(host, port, scope["scheme"], joined(fields), trust)
         scope["client"] = (came.client, came.port) if came.client else peer
         scope["scheme"] = came.scheme
         prefix = came.prefix + prefix

@@ -14,7 +14,7 @@ from supervisor.workers.web.asgi.service import Service
 
 _PATIENCE: Final = 1.0  # s between http.disconnect and the end of what goes on nevertheless
 _UNHURRIED: Final = 2.0  # s before stop_timeout, where others serve already
-_IDLE: Final = 1.0  # s for a request on a kept or a fresh connection, where others serve already
+_ON_THE_WAY: Final = 1.0  # s for the request of a client that may have sent it already
 
 
 async def drain(service: Service, arrivals: Arrivals) -> None:
@@ -28,7 +28,7 @@ async def drain(service: Service, arrivals: Arrivals) -> None:
     arrivals.stop()
     arrivals.take_what_waits()
     await arrivals.opened()
-    await _close_idle(service, 0.0 if is_hurried else _IDLE)
+    await _close_idle(service, is_hurried=is_hurried)
     _restart_sockets(service)
     streams = min(service.options.stream_timeout, timeout / 2)
     streams = streams if is_hurried else max(streams, timeout - _UNHURRIED)
@@ -43,13 +43,19 @@ async def drain(service: Service, arrivals: Arrivals) -> None:
     await _cancel_all(service)
 
 
-async def _close_idle(service: Service, patience: float) -> None:
-    """A request that is on its way is answered, with `Connection: close`: to a connection that was
-    kept, or to one that was accepted a moment ago, whose client could not know that this child
-    ends.
+async def _close_idle(service: Service, *, is_hurried: bool) -> None:
+    """A request that is on its way is answered, with `Connection: close`: on a connection that was
+    made a moment ago, and where others serve already on a kept one too.
     """
-    if patience:
-        await _until(service, monotonic() + patience, lambda: not (service.idle or service.heads))
+    now = monotonic()
+    awaited = [one for one, since in service.heads.since.items() if since > now - _ON_THE_WAY]
+    if not is_hurried:
+        awaited += service.idle
+
+    def have_come() -> bool:
+        return not any(one in service.heads or one in service.idle for one in awaited)
+
+    await _until(service, now + _ON_THE_WAY, have_come)
     for connection in [*service.idle, *service.heads]:
         connection.close_idle()
 
