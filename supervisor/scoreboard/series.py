@@ -209,9 +209,10 @@ def read(path: Path) -> list[Number]:
 def _read(descriptor: int) -> Iterator[Number]:
     head = os.pread(descriptor, _HEADER.size, 0).ljust(_HEADER.size, b"\0")
     magic, version, size = _HEADER.unpack(head)
-    if (magic, version) != (MAGIC, VERSION) or not size or size % GRANULE:
+    whole = os.fstat(descriptor).st_size - GRANULE
+    if (magic, version) != (MAGIC, VERSION) or not size or size % GRANULE or whole % size:
         return
-    for start in range(GRANULE, os.fstat(descriptor).st_size, size):
+    for start in range(GRANULE, GRANULE + whole, size):
         pid, data = _copied(descriptor, start, size)
         for text, at in _entries(data):
             with contextlib.suppress(msgspec.DecodeError, ValueError, RecursionError):

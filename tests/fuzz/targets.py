@@ -11,21 +11,26 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
 
 from supervisor.child import news
 from supervisor.config.load import load
 from supervisor.errors import ConfigError, ScoreboardError
 from supervisor.master.readiness import Readiness
+from supervisor.scoreboard import series
 from supervisor.scoreboard.layout import State
 from supervisor.scoreboard.reader import read
 from supervisor.scoreboard.records import History
-from supervisor.views import crashes, metrics, statistics, table
+from supervisor.scoreboard.series import Name, SeriesFile
+from supervisor.views import application, crashes, metrics, statistics, table
+from supervisor.views.records import LiveStatistics
 from supervisor.workers.web.http1 import Limits
 from tests.support.conformance import cases
 from tests.support.http1 import answers, events
 from tests.support.scoreboards import board, report, write
 
 ROOT: Final = Path(__file__).parents[2]
+SERIES: Final = 65_536  # bytes of a region
 LIMITS: Final = Limits(header=8192, body=100_000)
 REQUESTS: Final = [case.data for case in cases()]
 STATUSES: Final = (200, *range(400, 500), 501, 505)
@@ -130,6 +135,70 @@ def check_scoreboard(data: bytes) -> None:
     "\n".join(crashes.why(snapshot.history)).encode()
 
 
+@cache
+def good_series() -> bytes:
+    """The bytes of the application's metrics, of the master and one child."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = SeriesFile(Path(folder) / "metrics", SERIES, 1)
+        file.take_bank()
+        for region in (file.own, file.region(0, 0)):
+            for kind, suffixes in application._SUFFIXES.items():
+                for suffix in suffixes:
+                    labels = {"le": "0.5"} if suffix == "_bucket" else {"kind": "tea"}
+                    name = Name(kind, "sum", f"a_{kind}", f"a_{kind}{suffix}", labels, "Help.")
+                    at = region.add(msgspec.json.encode(name))
+                    assert at is not None
+                    region.numbers[at], region.numbers[at + 1] = 2.0, 1.0
+        return file.path.read_bytes()
+
+
+# Where a child has written over them, near the begin of the header and of each region, and what.
+SCRIBBLES: Final = st.lists(
+    st.tuples(
+        st.sampled_from([0, series.GRANULE, series.GRANULE + SERIES]),
+        st.integers(0, 1000),
+        st.one_of(st.sampled_from(PIECES), st.binary(min_size=1, max_size=8)),
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+def check_series(scribbles: list[tuple[int, int, bytes]]) -> None:
+    """Prometheus reads the page, and the next writer of a region finds its way."""
+    data = bytearray(good_series())
+    for start, at, scribble in scribbles:
+        data[start + at : start + at + len(scribble)] = scribble
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "metrics"
+        path.write_bytes(data)
+        shown_series(path)
+        descriptor = os.open(path, os.O_RDWR)
+        try:
+            region = series.Region(descriptor, series.GRANULE, SERIES)
+            assert region.add(b"a name that is new") is not None
+        finally:
+            os.close(descriptor)
+        shown_series(path)
+
+
+def shown_series(path: Path) -> None:
+    """Read the page as Prometheus does."""
+    merged = application.merge(series.read(path), lambda _: True)
+    body = metrics.expose(good_facts(), merged).body.decode()
+    assert list(text_string_to_metric_families(body))
+
+
+@cache
+def good_facts() -> LiveStatistics:
+    """The statistics of a server."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = board(Path(folder))
+        facts = statistics.of(made.snapshot(), with_pss=False)
+        made.close()
+    return facts
+
+
 def check_news(data: bytes) -> None:
     """The master takes words of ours from the pipe, and passes over whatever else is there."""
     readiness = Readiness()
@@ -146,5 +215,6 @@ TARGETS: Final = {
     "requests": Target(split(), check_requests),
     "configuration": Target(damaged(EXAMPLES), check_configuration),
     "scoreboard": Target(scribbled(), check_scoreboard),
+    "series": Target(SCRIBBLES, check_series),
     "readiness": Target(st.binary(min_size=1, max_size=4096), check_news),
 }

@@ -119,7 +119,8 @@ def test_a_full_region(file):
 def test_what_is_no_such_file(tmp_path):
     """Nothing for one that is missing or strange; an error for one that cannot be read."""
     assert series.read(tmp_path / "none") == []
-    for number, data in enumerate((b"", b"text", bytes(SIZE), b"\xff" * SIZE)):
+    huge = series._HEADER.pack(series.MAGIC, series.VERSION, 2**40) + bytes(SIZE)
+    for number, data in enumerate((b"", b"text", bytes(SIZE), b"\xff" * SIZE, huge)):
         (tmp_path / f"{number}").write_bytes(data)
         assert series.read(tmp_path / f"{number}") == []
     os.mkfifo(tmp_path / "fifo")
