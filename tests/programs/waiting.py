@@ -50,5 +50,6 @@ class Abandoned(Worker):
         select.select([master], [], [], DEADLINE)
 
     def run(self, child: Child) -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
         for _ in child.wait():
             raise AssertionError("it has no listener")

@@ -166,7 +166,7 @@ def vitals(server: Server) -> Counter[str]:
     links = [os.readlink(one) for one in (proc / "fd").iterdir()]
     paths = [str(path.relative_to(server.runtime)) for path in server.runtime.rglob("*")]
     # Alone there is one generation, which has the files that the one before it had.
-    files = [re.sub(r"^tmp/\d+", "tmp/N", path) for path in paths]
+    files = [re.sub(r"^(tmp/|\.scoreboard\.)\d+", r"\1N", path) for path in paths]
     # One child of each generation makes the beat's files there; it may do so just now.
     return Counter(
         [re.sub(r"\d+", "N", f"descriptor of {link}") for link in links]
