@@ -20,7 +20,6 @@ from supervisor.workers.web.application import (
 )
 from supervisor.workers.web.asgi.from_wsgi import from_wsgi
 from supervisor.workers.web.bounds import Sizes, Times
-from supervisor.workers.web.calls import Service
 from supervisor.workers.web.gateway import Gateway
 from supervisor.workers.web.http1 import Limits
 from supervisor.workers.web.loop import Loop
@@ -74,16 +73,18 @@ class Wsgi(Worker):
 
     def _loop(self, child: Child) -> Loop:
         options = self.options
-        service = Service(
+        service = Gateway(
+            self._application,
+            options.root_path,
+            options.threads,
             child,
             access_log.log(options, child),
             () if self._proxies else options.trusted_proxies,
             options.request_id,
         )
-        gateway = Gateway(self._application, service, options.root_path, threads=options.threads)
         return Loop(
             service,
-            mounted(service, options.static, gateway.call),
+            mounted(service, options.static, service.call),
             Limits(options.header_limit, options.body_limit),
             Times(options.connection_timeout, options.keep_alive, options.stream_timeout),
             Sizes(options.body_buffer, options.answer_buffer),

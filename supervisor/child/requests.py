@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from contextlib import nullcontext
 from time import monotonic_ns
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from supervisor.errors import Stop
 from supervisor.scoreboard.layout import (
@@ -28,12 +28,14 @@ from supervisor.scoreboard.layout import (
     RESPONSES,
     STATE,
     STREAMS,
+    UNIT,
     State,
     bucket_of,
 )
 from supervisor.scoreboard.row import Names
 from supervisor.system import signals
 
+_SHORT: Final = bytes(bucket_of(units << UNIT) for units in range(1024))  # most, up to 131 us
 _IDLE: Final = int(State.IDLE)
 _BUSY: Final = int(State.BUSY)
 
@@ -58,6 +60,8 @@ class Requests:
         self.active = 0
         self.names = Names(row)
         self.lock: threading.RLock | None = None
+        self.enter: Callable[..., int] = self.begin
+        self.leave: Callable[..., None] = self._end
         self._look_at = float("inf")  # requests
         self._look: Callable[[int], float] | None = None
         self._row = row
@@ -87,6 +91,7 @@ class Requests:
         # One thread is alone with the row; the timer it shares with the main thread.
         if count > 1 or self._timeout:
             self.lock = threading.RLock()
+            self.enter, self.leave = self._begin_locked, self._end_locked
 
     def batch(self) -> Batch:
         """A context of requests that follow each other at once."""
@@ -108,8 +113,10 @@ class Requests:
         self._late_at = instant
         self.arm()
 
-    def begin(self, request: InHand, now: int) -> None:
-        """Take it in hand at `now` (monotonic ns)."""
+    def begin(self, request: InHand, now: int, name: bytes = b"", request_id: bytes = b"") -> int:
+        """Take it in hand at `now` (monotonic ns), and name it; returns its place among the names
+        for `remove`, -1 for none.
+        """
         row = self._row
         row[ACTIVE] = self.active = active = self.active + 1
         if active == 1:
@@ -117,8 +124,11 @@ class Requests:
             row[STATE] = self._stopping or now & ~7 | _BUSY
         if self._timeout and request.timed:
             self.time(request)
+        if not name or not self.names.free:
+            return -1
+        return self.names.add(now, name, request_id)
 
-    def remove(self, request: InHand, now: int) -> None:
+    def remove(self, request: InHand, now: int, place: int = -1) -> None:
         """It is no longer in hand."""
         row = self._row
         row[ACTIVE] = self.active = active = self.active - 1
@@ -127,6 +137,9 @@ class Requests:
             row[STATE] = self._stopping or now & ~7 | _IDLE
         if self._timeout and request.timed:
             self.end_time(request)
+        if place >= 0:
+            row[place] = 0
+            self.names.free.append(place)
 
     def time(self, timed: InHand | TimedStep) -> None:
         """Give it the deadline, counted from when it began, which is now."""
@@ -141,8 +154,10 @@ class Requests:
         del self._timed[timed]
         self.arm()
 
-    def account(self, elapsed: int | None, failed: bool) -> None:
-        """Count one that took `elapsed` ns; None where the duration says nothing (a WebSocket)."""
+    def account(self, elapsed: int | None, failed: bool, status: int = 0) -> None:
+        """Count one that took `elapsed` ns, None where the duration says nothing (a WebSocket), and
+        was answered with `status`, 0 where it was not, or has none.
+        """
         row = self._row
         row[REQUESTS] = self._ended = ended = self._ended + 1
         if ended >= self._look_at and self._look is not None:
@@ -151,10 +166,14 @@ class Requests:
             row[ERRORS] = self._errors = self._errors + 1
         if elapsed is not None:
             row[LATENCY_SUM] = self._spent = self._spent + elapsed
-            histogram, bucket = self._histogram, bucket_of(elapsed)
+            histogram, units = self._histogram, elapsed >> UNIT
+            bucket = _SHORT[units] if units < len(_SHORT) else bucket_of(elapsed)
             histogram[bucket] = row[HISTOGRAM + bucket] = histogram[bucket] + 1
             if elapsed > self._longest:
                 row[LATENCY_MAX] = self._longest = elapsed
+        if status:
+            kind = status // 100
+            self._responses[kind] = row[RESPONSES - 1 + kind] = self._responses[kind] + 1
 
     def arm(self) -> None:
         """Set the timer to the nearest deadline: of the oldest request, or of the stop."""
@@ -183,30 +202,28 @@ class Requests:
         self._row[CONNECTIONS] = connections
         self._row[STREAMS] = streams
 
-    # For a type that has objects of its own for its requests. In any thread.
+    # In any thread: `enter` is `begin`, and `leave` is `_end`, or both are the same under the lock.
 
-    def enter(self, request: InHand, now: int, name: bytes, request_id: bytes = b"") -> int:
-        """As `begin`, and name it; returns the place for `leave`."""
-        if self.lock is None:
-            self.begin(request, now)
-            return self.names.add(now, name, request_id)
-        with self.lock:
-            self.begin(request, now)
-            return self.names.add(now, name, request_id)
-
-    def leave(
-        self, request: InHand, now: int, elapsed: int | None, failed: bool, place: int
+    def _end(
+        self,
+        request: InHand,
+        now: int,
+        elapsed: int | None,
+        failed: bool,
+        place: int = -1,
+        status: int = 0,
     ) -> None:
-        """It has ended: as `remove` and `account`."""
-        if self.lock is None:
-            self.remove(request, now)
-            self.account(elapsed, failed)
-            self.names.remove(place)
-        else:
-            with self.lock:
-                self.remove(request, now)
-                self.account(elapsed, failed)
-                self.names.remove(place)
+        """It has ended, and counts."""
+        self.remove(request, now, place)
+        self.account(elapsed, failed, status)
+
+    def _begin_locked(self, *facts: Any) -> int:
+        with self.lock or nullcontext():
+            return self.begin(*facts)
+
+    def _end_locked(self, *facts: Any) -> None:
+        with self.lock or nullcontext():
+            self._end(*facts)
 
     def time_step(self, request: InHand | TimedStep) -> None:
         """It goes on after a wait, and has the deadline again. `begun` is now."""
@@ -242,31 +259,16 @@ class Request:
         self._failed = True
 
     def __enter__(self) -> Request:
-        requests = self._requests
         self.begun = now = monotonic_ns()
-        if requests.lock is None:
-            requests.begin(self, now)
-        else:
-            with requests.lock:
-                requests.begin(self, now)
-        if self._name:
-            self._place = requests.names.add(now, self._name.encode("utf-8", "replace"))
+        name = self._name.encode("utf-8", "replace") if self._name else b""
+        self._place = self._requests.enter(self, now, name)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, _error: object, _trace: object) -> None:
-        requests = self._requests
         now = monotonic_ns()
         failed = self._failed or (kind is not None and not issubclass(kind, Stop))
         elapsed = now - self.begun if self.timed else None
-        if requests.lock is None:
-            requests.remove(self, now)
-            requests.account(elapsed, failed)
-        else:
-            with requests.lock:
-                requests.remove(self, now)
-                requests.account(elapsed, failed)
-        if self._name:
-            requests.names.remove(self._place)
+        self._requests.leave(self, now, elapsed, failed, self._place)
 
 
 class Batch:

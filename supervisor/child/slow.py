@@ -30,13 +30,14 @@ class WatchedRequests(Requests):
         super().__init__(row, timeout)
         self._watcher = Watcher(slow, tell)
 
-    def begin(self, request: InHand, now: int) -> None:
-        super().begin(request, now)
+    def begin(self, request: InHand, now: int, name: bytes = b"", request_id: bytes = b"") -> int:
+        place = super().begin(request, now, name, request_id)
         if request.timed:  # else its type looks itself, as `asgi` does
             self._watcher.begin(request)
+        return place
 
-    def remove(self, request: InHand, now: int) -> None:
-        super().remove(request, now)
+    def remove(self, request: InHand, now: int, place: int = -1) -> None:
+        super().remove(request, now, place)
         self._watcher.end(request)
 
     def batch(self) -> Batch:

@@ -13,11 +13,12 @@ word (STATE).
 from __future__ import annotations
 
 import enum
+import struct
 import time
 from typing import Final
 
 MAGIC: Final = int.from_bytes(b"prefork\0", "little")
-VERSION: Final = 2
+VERSION: Final = 3
 
 # Header words.
 (
@@ -90,12 +91,11 @@ CODE_CLASSES: Final = 5
 NAMES: Final = 24
 PLACES: Final = 8
 PLACE: Final = 32
-# Words of a place, then its two texts.
-(
-    P_BEGUN_AT,  # monotonic ns, 0 = the place is free
-    P_LENGTHS,  # bytes: of the name in the low 16 bits, of the request id in the next 16
-) = range(2)
-NAME_SIZE: Final = 192  # bytes
+# A place: the name, the id, each behind a byte that says how long it is, and at last, for the word
+# tells that they are there, the instant of the begin (monotonic ns), 0 = the place is free.
+NAMED: Final = struct.Struct("199p49pQ")
+P_BEGUN_AT: Final = PLACE - 1
+NAME_SIZE: Final = 198  # bytes
 ID_SIZE: Final = 48  # bytes
 
 HISTOGRAM: Final = NAMES + PLACES * PLACE
@@ -103,7 +103,7 @@ BUCKETS: Final = 248
 COUNTERS: Final = HISTOGRAM + BUCKETS
 MAX_COUNTERS: Final = 64
 
-_UNIT: Final = 7  # bits: the histogram counts in 128 ns, so that 1 us is told as well as 1000 s
+UNIT: Final = 7  # bits: the histogram counts in 128 ns, so that 1 us is told as well as 1000 s
 
 STRIDE: Final = COUNTERS + MAX_COUNTERS + -(COUNTERS + MAX_COUNTERS) % 8  # whole cache lines
 
@@ -139,7 +139,7 @@ def bucket_of(nanoseconds: int) -> int:
     """The histogram bucket of a latency: 8 a doubling, so a bucket is at most 1/8 wide of its lower
     bound.
     """
-    units = nanoseconds >> _UNIT
+    units = nanoseconds >> UNIT
     shift = units.bit_length() - 4
     bucket = 8 * shift + (units >> shift) if shift > 0 else units
     return bucket if bucket < BUCKETS else BUCKETS - 1
@@ -149,7 +149,7 @@ def bucket_bounds(bucket: int) -> tuple[int, int]:
     """The latencies in ns that fall into a bucket: lower (included), upper (excluded)."""
     shift = max(0, bucket // 8 - 1)
     mantissa = bucket - 8 * shift
-    return mantissa << shift + _UNIT, mantissa + 1 << shift + _UNIT
+    return mantissa << shift + UNIT, mantissa + 1 << shift + UNIT
 
 
 def section_base(first: int) -> int:

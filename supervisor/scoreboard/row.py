@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 _ALL: Final = 2**64 - 1
+_write: Final = layout.NAMED.pack_into
 
 
 class Row:
@@ -66,52 +67,45 @@ class Names:
     """The requests in hand that a row names, at most PLACES: which, since when, with which id.
 
     One owner, the child, in any of its threads: a place is taken from a list in one step, and from
-    then on nobody else writes there. The text is written before the word that says that it is
-    there.
+    then on nobody else writes there. It is known by the word of its begin, which is written last;
+    `free` are those that are. With 0 in that word, and in the list again, it is free.
     """
 
-    __slots__ = ("_bytes", "_free", "_words")
+    __slots__ = ("_bytes", "_words", "free")
 
     def __init__(self, row: memoryview) -> None:
         self._words = row
         self._bytes = row.cast("B")
-        self._free = [layout.NAMES + place * layout.PLACE for place in range(layout.PLACES)]
+        first = layout.NAMES + layout.P_BEGUN_AT
+        self.free = [first + place * layout.PLACE for place in range(layout.PLACES)]
 
     def add(self, begun: int, name: bytes, request_id: bytes = b"") -> int:
         """Name a request that began at `begun` (monotonic ns): `GET /cart`, without its query, for
         anybody may read it. Returns its place for `remove`; -1 where all places are taken.
         """
-        try:
-            place, words = self._free.pop(), self._words
-        except IndexError:
+        if not self.free:
             return -1
-        name, request_id = name[: layout.NAME_SIZE], request_id[: layout.ID_SIZE]
-        text = place * 8 + 16
-        self._bytes[text : text + len(name)] = name
-        if request_id:
-            start = text + layout.NAME_SIZE
-            self._bytes[start : start + len(request_id)] = request_id
-        words[place + layout.P_LENGTHS] = len(name) | len(request_id) << 16
-        words[place + layout.P_BEGUN_AT] = begun
+        place = self.free.pop()
+        _write(self._bytes, (place - layout.P_BEGUN_AT) * 8, name, request_id, begun)
         return place
 
     def remove(self, place: int) -> None:
         """It is no longer in hand. `place` as `add` returned it."""
         if place >= 0:
-            self._words[place + layout.P_BEGUN_AT] = 0
-            self._free.append(place)
+            self._words[place] = 0
+            self.free.append(place)
 
 
 class Block:
     """The words that all children of a section share; any of them writes, the last one wins."""
 
-    __slots__ = ("_all", "_bases", "words")
+    __slots__ = ("_all", "_bases", "header", "words")
 
     def __init__(self, words: memoryview, first: int, slots: int) -> None:
         base = layout.section_base(first)
-        self.words = words[
-            base : base + layout.SECTION
-        ]  # for code that runs for every request, where a call costs
+        # Both for code that runs for every request, where a call costs.
+        self.words = words[base : base + layout.SECTION]
+        self.header = words[: layout.HEADER]
         self._all = words
         self._bases = [layout.row_base(slot, slots) for slot in range(first, slots)]
 

@@ -151,11 +151,8 @@ class RowView:
         return sorted(map(self._in_hand, taken))
 
     def _in_hand(self, place: int) -> InHand:
-        words = self._words[place : place + layout.PLACE]
-        lengths, data = words[layout.P_LENGTHS], words.tobytes()[16:]
-        name = data[: min(lengths & 0xFFFF, layout.NAME_SIZE)]
-        request_id = data[layout.NAME_SIZE :][: lengths >> 16 & 0xFFFF]
-        return InHand(words[layout.P_BEGUN_AT], _text(name), _text(request_id))
+        name, request_id, begun = layout.NAMED.unpack(self._words[place : place + layout.PLACE])
+        return InHand(begun, _text(name), _text(request_id))
 
 
 def printable(text: str) -> str:

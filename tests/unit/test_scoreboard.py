@@ -74,7 +74,8 @@ def test_rows_do_not_touch_each_other(board):
 def test_the_parts_of_a_row_do_not_overlap():
     """Facts, names, histogram and counters follow one another and fill whole cache lines."""
     assert layout.RESPONSES + layout.CODE_CLASSES <= layout.NAMES
-    assert 2 * WORD + layout.NAME_SIZE + layout.ID_SIZE == layout.PLACE * WORD
+    assert WORD + 1 + layout.NAME_SIZE + 1 + layout.ID_SIZE == layout.PLACE * WORD
+    assert layout.NAMED.size == layout.PLACE * WORD
     assert layout.NAMES + layout.PLACES * layout.PLACE <= layout.HISTOGRAM
     assert layout.HISTOGRAM + layout.BUCKETS <= layout.COUNTERS
     assert layout.COUNTERS + layout.MAX_COUNTERS <= layout.STRIDE
@@ -194,7 +195,7 @@ def test_a_foreign_file_is_refused(data, reason):
         (
             layout.H_VERSION,
             layout.VERSION + 1,
-            "of version 3; this program reads version 2",
+            "of version 4; this program reads version 3",
         ),
         (layout.H_VERSION, 0, "of version 0"),
         (layout.H_SIZE, FULL, "truncated"),

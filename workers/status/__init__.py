@@ -119,8 +119,7 @@ class StatusCall(Call):
             self._route,
             names_only_us=pages.is_on_loopback(client.local[0]),
         )
-        head = self.head(made.status, pages.fields(made), length=len(made.body))
-        return self.whole(head, made.body)
+        return self.whole(made.status, pages.fields(made), made.body)
 
 
 def _statistics(snapshot: Snapshot, _accept: str) -> Answer:

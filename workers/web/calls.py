@@ -15,20 +15,23 @@ from typing import TYPE_CHECKING
 
 from supervisor.child.child import Child
 from supervisor.errors import Stop
-from supervisor.scoreboard.layout import SLOW_UNTIL
+from supervisor.scoreboard.layout import H_DRAINING, SLOW_UNTIL
 from supervisor.system.clock import wall_clock
 from supervisor.workers.web import access_log
 from supervisor.workers.web.forwarded import Origin, Trust, joined, origin
-from supervisor.workers.web.http1 import Request, date_line
+from supervisor.workers.web.http1 import Connection, Fields, Request, date_line
 
 if TYPE_CHECKING:
     from supervisor.workers.web.client import Client, FileRange
 
+MakeCall = Callable[["Client", Request], "Call"]
+
 _TEXT = b"text/plain; charset=utf-8"
 OUR_FAULTS = (500, 507)  # among the statuses of what is refused
+_QUESTION = ord("?")
 _SLOW = 10_000_000  # ns: slower calls are spread over the children by the kernel
 _CERTAINLY_SLOW = 100_000_000  # ns: nobody waits so long for a processor
-_SLOW_FOR = 1_000_000_000  # ns
+_SECOND = _SLOW_FOR = 1_000_000_000  # ns
 
 
 class Service:
@@ -51,15 +54,23 @@ class Service:
         self._before: struct_rusage | None = None
         self._block = child.block
         self.send_now: Callable[[Call, bytes], object] = _put  # what comes before the answer
+        self.judges = bool(self.trust or self.request_id)  # each request is asked where it is from
+        self._date, self._date_until = b"", 0  # monotonic ns
 
-    def is_spread(self, now: int, elapsed: int) -> bool:
-        """Tell whether kept connections end now: this or another request of the section was slow of
-        late, or the server is about to stop.
+    def date(self, http: Connection, now: int, elapsed: int) -> bytes:
+        """The line of the header Date, for the answer to a request that has taken so long (ns).
+        Kept connections end now where this or another request of the section was slow of late, or
+        the server is about to stop.
         """
+        block = self._block
         if elapsed >= _SLOW and self._is_slow(now, elapsed):
-            self._block.be_slow_until(now + _SLOW_FOR)
-            return True
-        return self._block.words[SLOW_UNTIL] > now or self.child.server_is_ending
+            block.be_slow_until(now + _SLOW_FOR)
+            http.last = True
+        elif block.words[SLOW_UNTIL] > now or block.header[H_DRAINING]:
+            http.last = True
+        if now >= self._date_until:  # the clock is asked twice a second
+            self._date, self._date_until = date_line(wall_clock() // _SECOND), now + _SECOND // 2
+        return self._date
 
     def mark(self, now: int) -> None:
         """The loop has waited: what is used from now on is used by requests."""
@@ -94,8 +105,7 @@ class Service:
 
     def refused(self, client: Client, status: int, reason: str) -> None:
         """Count and log a request that no application saw."""
-        self.requests.account(None, True)
-        self.requests.responded(status)
+        self.requests.account(None, True, status)
         facts = {"peer": client.peer, "status": status, "reason": reason}
         log = self.child.log.error if status in OUR_FAULTS else self.child.log.info
         log("request refused", extra=facts)
@@ -111,6 +121,7 @@ class Call:
         "_since",
         "begun",
         "client",
+        "closing",
         "failed",
         "file",
         "identity",
@@ -129,28 +140,24 @@ class Call:
         self.service = service
         self.client = client
         self.request = request
-        self.begun = self._since = 0
-        self._place = -1
         self.timed = True
-        self.status = 0
-        self.size = 0  # bytes of the body of the answer
-        self.failed = False
-        self.more = False  # `next` has more
-        self.is_over = False
+        self.status = self.size = 0  # the size is that of the body of the answer, in bytes
+        self.failed = self.more = self.is_over = False  # `more`: `next` has more
         self.file: FileRange | None = None  # to be sent after what `first` returned
         self.origin: Origin | None = None
         self.identity = ""  # the id of the request
         self.reason = ""  # why nobody takes the answer any more
+        self.closing: Callable[[], object] | None = None  # what to call when it has ended
 
     def first(self) -> bytes:
         """Call the application; return the first bytes to send."""
-        requests = self.service.requests
         service, line = self.service, self.request.line
-        if service.trust or service.request_id:
+        if service.judges:
             self._judge_origin()
-        name = line[: line.find(b"?") if b"?" in line else -9]
+        at = line.find(_QUESTION)
+        name = line[: at if at >= 0 else -9]  # without the version, or the query
         self.begun = self._since = now = monotonic_ns()
-        self._place = requests.enter(self, now, name, self.identity.encode())
+        self._place = service.requests.enter(self, now, name, self.identity.encode())
         try:
             data = self.respond()
         except (Exception, SystemExit, Stop) as error:
@@ -195,9 +202,6 @@ class Call:
         """The type's own: the next bytes. It clears `more` with the last ones."""
         raise NotImplementedError
 
-    def close(self) -> None:
-        """The type's own: the answer has ended, or will not be taken."""
-
     def cut(self) -> None:
         """The client is gone, or time is up (`reason`): nothing more is sent."""
         if not self.is_over:
@@ -211,45 +215,50 @@ class Call:
         if self.is_over:
             return
         self.is_over = True
+        if self.closing is not None:
+            self._close(self.closing)
+        service, now, status = self.service, monotonic_ns(), self.status or 500
+        elapsed = now - self._since
+        failed = failed or self.failed or status >= 500
+        service.requests.leave(self, now, elapsed, failed, self._place, status)
+        if service.log is not None:
+            self._log(service.log, elapsed / 1e9)
+
+    def _close(self, closing: Callable[[], object]) -> None:
+        self.closing = None
         try:
-            self.close()
+            closing()
         except (Exception, SystemExit) as error:
             self.failed = True
             self.service.child.log.error("request failed", exc_info=error)
-        service, now = self.service, monotonic_ns()
-        failed = failed or self.failed or self.status >= 500
-        service.requests.leave(self, now, now - self._since, failed, self._place)
-        service.requests.responded(self.status or 500)
-        if service.log is not None:
-            self._log(service.log, (now - self._since) / 1e9)
 
     def head(
-        self,
-        status: int,
-        fields: list[tuple[bytes, bytes]],
-        reason: bytes | None = None,
-        length: int | None = None,
+        self, status: int, fields: Fields, reason: bytes | None = None, length: int | None = None
     ) -> bytes:
         """The head of the answer. Raises InvalidAnswer."""
         http, now = self.client.http, monotonic_ns()
-        if self.service.is_spread(now, now - self.begun):
-            http.last = True
-        if self.identity:
-            fields = [*fields, (self.service.request_id, self.identity.encode("latin-1"))]
         self.status = status
-        return http.answer(status, fields, reason, date_line(wall_clock() // 1_000_000_000), length)
+        if self.identity:
+            fields = self._identified(fields)
+        date = self.service.date(http, now, now - self.begun)
+        return http.answer(status, fields, reason, date, length)
+
+    def whole(self, status: int, fields: Fields, body: bytes, reason: bytes | None = None) -> bytes:
+        """An answer whose body is there. Raises InvalidAnswer."""
+        http, now = self.client.http, monotonic_ns()
+        self.status = status
+        self.size = len(body)
+        if self.identity:
+            fields = self._identified(fields)
+        date = self.service.date(http, now, now - self.begun)
+        return http.whole(status, fields, body, date, reason)
+
+    def _identified(self, fields: Fields) -> Fields:
+        return [*fields, (self.service.request_id, self.identity.encode("latin-1"))]
 
     def plain(self, status: int, text: str) -> bytes:
         """A whole answer of one line."""
-        body = text.encode() + b"\n"
-        data = self.head(status, [(b"Content-Type", _TEXT)], length=len(body))
-        return self.whole(data, body)
-
-    def whole(self, head: bytes, body: bytes) -> bytes:
-        """The bytes of an answer whose body is there. Raises InvalidAnswer."""
-        http = self.client.http
-        self.size = len(body)
-        return head + http.body(body) + http.end()
+        return self.whole(status, [(b"Content-Type", _TEXT)], text.encode() + b"\n")
 
     def _excuse(self, error: BaseException, *, has_sent: bool) -> bytes:
         """An error of the application: 500 where nothing was sent, else the connection ends. Stop,

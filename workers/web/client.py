@@ -10,27 +10,30 @@ import socket
 import ssl
 import tempfile
 from collections import deque
+from os import write
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from supervisor.system.listeners import as_socket
 from supervisor.workers.web.http1 import Connection, Reading, Refusal
 from supervisor.workers.web.proxy_header import Introduction
 
 if TYPE_CHECKING:
     from supervisor.workers.web.calls import Call
 
-_CHUNK = 65_536
+CHUNK = 65_536
 _SPAN = 1 << 20  # bytes of a file that are sent at once
 WANTS_MORE = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class Client:
-    """`mask` is what epoll watches for, 0 = nothing, -1 = it does not know this socket."""
+    """`mask` is what epoll watches for, 0 = nothing, -1 = it does not know this socket. `sock` is
+    an object for the descriptor, where something but bytes is exchanged before the first request.
+    """
 
     __slots__ = (
         "_file",
         "_out",
-        "_size",
         "body",
         "call",
         "deadline",
@@ -50,11 +53,19 @@ class Client:
         "port",
         "queued",
         "sock",
+        "unsent",
     )
 
-    def __init__(self, sock: socket.socket, http: Connection, peer: str, port: int) -> None:
+    def __init__(
+        self,
+        descriptor: int,
+        http: Connection,
+        peer: str,
+        port: int,
+        sock: socket.socket | None = None,
+    ) -> None:
+        self.descriptor = descriptor
         self.sock = sock
-        self.descriptor = sock.fileno()
         self.http = http
         self.peer = peer
         self.port = port
@@ -69,13 +80,15 @@ class Client:
         self.moved = False  # bytes have gone or come since the deadline was set
         self.call: Call | None = None  # the answer that is being made
         self.body: Body | None = None
-        self._out: deque[bytes | memoryview] = deque()
-        self._size = 0  # bytes in it
+        self.unsent = 0  # bytes that the client has not taken, of a file a token one
+        self._out: deque[bytes | memoryview] | None = None
         self._file: FileRange | None = None
 
     def receive(self) -> bytes:
         """The bytes that came, b"" at the end. Raises one of WANTS_MORE, or another OSError."""
-        data = self.sock.recv(_CHUNK)
+        if self.sock is None:
+            return os.read(self.descriptor, CHUNK)
+        data = self.sock.recv(CHUNK)
         if self.is_secure:
             while left := self.sock.pending():  # type: ignore[attr-defined]
                 data += self.sock.recv(left)
@@ -95,24 +108,19 @@ class Client:
             self._be_introduced(self.introduction)
         try:
             if self.is_secure:
-                self.sock.do_handshake()  # type: ignore[attr-defined]
+                self.sock.do_handshake()  # type: ignore[union-attr]
         except ssl.SSLWantWriteError:
             return False
         self.is_shaking = False
         return True
 
     def _be_introduced(self, introduction: Introduction) -> None:
-        header = introduction.receive(self.sock)
+        header = introduction.receive(self.sock)  # type: ignore[arg-type]  # who is introduced has one
         if header is None:
             raise BlockingIOError
         if header.source is not None:
             self.peer, self.port = header.source
         self.introduction = None
-
-    @property
-    def unsent(self) -> int:
-        """Bytes that the client has not taken, of a file a token one."""
-        return self._size + (self._file is not None)
 
     def keep(self, data: bytes) -> Refusal | None:
         """Keep a part of the body until it is whole; return why that is not possible."""
@@ -128,46 +136,52 @@ class Client:
 
     def put(self, data: bytes) -> None:
         """Send it, or keep what does not go now. Raises OSError where the client is gone."""
-        if self._out or self._file is not None:
-            self._out.append(data)
-            self._size += len(data)
-            return
-        try:
-            sent = self.sock.send(data)
-        except WANTS_MORE:
-            sent = 0
-        if sent < len(data):
-            self._out.append(memoryview(data)[sent:])
-            self._size = len(data) - sent
+        rest: bytes | memoryview = data
+        if not self.unsent:
+            try:
+                sent = self.sock.send(data) if self.sock else write(self.descriptor, data)
+            except WANTS_MORE:
+                sent = 0
+            if sent == len(data):
+                return
+            rest = memoryview(data)[sent:]
             self.moved = True
+        if self._out is None:
+            self._out = deque()
+        self._out.append(rest)
+        self.unsent += len(rest)
+
+    def _send(self, data: bytes | memoryview) -> int:
+        return self.sock.send(data) if self.sock else write(self.descriptor, data)
 
     def put_file(self, span: FileRange) -> None:
         """Send a part of a file, after what was put before and before what will be put."""
         self._file = span
+        self.unsent += 1
         self.flush()
 
     def flush(self) -> None:
         """Send what goes now. Raises OSError where the client is gone."""
         with contextlib.suppress(*WANTS_MORE):
             while self._out:
-                self._send_first()
+                self._send_first(self._out)
             while self._file is not None:
                 self._send_file(self._file)
 
-    def _send_first(self) -> None:
-        data = self._out[0]
-        sent = self.sock.send(data)
+    def _send_first(self, out: deque[bytes | memoryview]) -> None:
+        data = out[0]
+        sent = self._send(data)
         self.moved = True
-        self._size -= sent
+        self.unsent -= sent
         if sent < len(data):
-            self._out[0] = memoryview(data)[sent:]
+            out[0] = memoryview(data)[sent:]
         else:
-            self._out.popleft()
+            out.popleft()
 
     def _send_file(self, span: FileRange) -> None:
         count = min(span.left, _SPAN)
         if self.is_secure:
-            sent = self.sock.send(os.pread(span.descriptor, min(count, _CHUNK), span.at))
+            sent = self._send(os.pread(span.descriptor, min(count, CHUNK), span.at))
         else:
             sent = os.sendfile(self.descriptor, span.descriptor, span.at, count)
         if not sent:
@@ -177,12 +191,22 @@ class Client:
         span.left -= sent
         if not span.left:
             self._file = None
+            self.unsent -= 1
+
+    def end_sending(self) -> None:
+        """Let the client read the end of the last answer."""
+        if not self.is_secure:
+            with as_socket(self.descriptor) as sock:
+                sock.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
         """End it, and let go of everything."""
         self.http.close()
         if self.body is not None:
             self.body.close()
+        if self.sock is None:
+            os.close(self.descriptor)
+            return
         if self.is_secure and not self.is_shaking:
             with contextlib.suppress(OSError, ValueError):
                 self.sock.unwrap()  # type: ignore[attr-defined]

@@ -31,7 +31,7 @@ class Deadlines(Generic[T]):
         """From now on this is its deadline (monotonic ns)."""
         timed.deadline = deadline
         if not timed.queued or deadline < timed.queued:
-            self._push(timed)
+            self.push(timed)
 
     def pause(self, timed: T) -> None:
         """It has none for a while."""
@@ -66,9 +66,12 @@ class Deadlines(Generic[T]):
             if timed.deadline <= now:
                 found.append(timed)
             else:
-                self._push(timed)
+                self.push(timed)
         return found
 
-    def _push(self, timed: T) -> None:
+    def push(self, timed: T) -> None:
+        """Its deadline has become earlier than the one for which it stands in the heap, or it does
+        not stand there.
+        """
         timed.queued = timed.deadline
         heapq.heappush(self._heap, (timed.deadline, next(self._order), timed))

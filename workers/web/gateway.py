@@ -2,21 +2,45 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
+from functools import partial
+from io import BytesIO
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from supervisor.workers.web.calls import Call, Service
-from supervisor.workers.web.client import Client, FileRange
-from supervisor.workers.web.http1 import Request
+from supervisor.workers.web.calls import Call, MakeCall, Service
+from supervisor.workers.web.client import FileRange
+from supervisor.workers.web.http1 import Fields
+from supervisor.workers.web.http1.memo import Memo
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 Headers = list[tuple[str, str]]
 
-_PLAIN = {b"content-type": "CONTENT_TYPE", b"content-length": "CONTENT_LENGTH"}
+_NAMED = {b"content-type": "CONTENT_TYPE", b"content-length": "CONTENT_LENGTH"}
+
+
+_OF_A_REQUEST = (
+    "REQUEST_METHOD",
+    "PATH_INFO",
+    "QUERY_STRING",
+    "SERVER_PROTOCOL",
+    "SERVER_NAME",
+    "SERVER_PORT",
+    "REMOTE_ADDR",
+    "REMOTE_PORT",
+    "wsgi.early_hints",
+    "wsgi.input",
+)
+
+
+def _roomy(environ: dict[str, Any]) -> dict[str, Any]:
+    """The same with room for a dozen headers more: a copy has it too, and does not have to grow."""
+    roomy: dict[Any, Any] = dict.fromkeys([*environ, 0, 1, 2, 3])
+    for number in range(4):
+        del roomy[number]
+    roomy.update(environ)
+    return roomy
 
 
 class FileWrapper:
@@ -43,65 +67,61 @@ class FileWrapper:
         return FileRange(descriptor, at, left) if left > 0 else None
 
 
-class Gateway:
-    """The parts that all requests of a child have in common."""
+class Gateway(Service):
+    """A service with an application, and the part of the environment that all its requests share.
+    `call` is the call of a request whose body is whole.
+    """
 
     def __init__(
-        self, application: Application, service: Service, root_path: str, *, threads: int
+        self, application: Application, root_path: str, threads: int, *facts: Any, **more: Any
     ) -> None:
+        super().__init__(*facts, **more)
         self.application = application
-        self.service = service
         self.root_path = root_path
-        self.base: dict[str, Any] = {
-            "SCRIPT_NAME": root_path,
-            "wsgi.errors": sys.stderr,
-            "wsgi.file_wrapper": FileWrapper,
-            "wsgi.input_terminated": True,
-            "wsgi.multiprocess": True,
-            "wsgi.multithread": threads > 1,
-            "wsgi.run_once": False,
-            "wsgi.url_scheme": "http",
-            "wsgi.version": (1, 0),
-        }
-
-    def call(self, client: Client, request: Request) -> WsgiCall:
-        """The call of a request whose body is whole."""
-        return WsgiCall(self.service, client, request, self)
+        self.base = _roomy(
+            {
+                **dict.fromkeys(_OF_A_REQUEST, ""),
+                "SCRIPT_NAME": root_path,
+                "wsgi.errors": sys.stderr,
+                "wsgi.file_wrapper": FileWrapper,
+                "wsgi.input_terminated": True,
+                "wsgi.multiprocess": True,
+                "wsgi.multithread": threads > 1,
+                "wsgi.run_once": False,
+                "wsgi.url_scheme": "http",
+                "wsgi.version": (1, 0),
+            }
+        )
+        self.call: MakeCall = partial(WsgiCall, self)
 
 
 class WsgiCall(Call):
-    """One call of the application."""
+    """One call of the application. `status` is 0 until it has called start_response."""
 
-    __slots__ = ("_close", "_gateway", "_headers", "_parts", "_phrase", "_written", "code")
+    __slots__ = ("_headers", "_parts", "_phrase", "_written")
 
-    def __init__(
-        self, service: Service, client: Client, request: Request, gateway: Gateway
-    ) -> None:
-        super().__init__(service, client, request)
-        self._gateway = gateway
-        self.code = 0
-        self._phrase = b""
-        self._headers: Headers = []
-        self._written: list[bytes] | None = None
-        self._parts: Iterator[bytes] = iter(())
-        self._close: Callable[[], object] | None = None
+    service: Gateway
+    _headers: Headers
+    _phrase: bytes
+    _parts: Iterator[bytes]
+    _written: list[bytes] | None  # from start_response on
 
     def respond(self) -> bytes:
-        result = self._gateway.application(self._environ(), self.start)
-        if type(result) is list and self.code and not self._written:
+        result = self.service.application(self._environ(), self.start)
+        if type(result) is list and self.status and not self._written:
             body = result[0] if len(result) == 1 else b"".join(result)
-            length = len(body)
-            return self.whole(self._head(length), body)
-        self._close = getattr(result, "close", None)
-        if type(result) is FileWrapper and self.code and not self._written:
+            return self.whole(self.status, self._fields(), body, self._phrase)
+        self.closing = getattr(result, "close", None)
+        if type(result) is FileWrapper and self.status and not self._written:
             return self._respond_file(result)
         return self._respond_parts(result)
 
     def _respond_parts(self, result: Iterable[bytes]) -> bytes:
         """Asking for a part is what calls start_response where the application is a generator."""
         self._parts = iter(result)
-        first = b"".join(self._written or ()) or next((part for part in self._parts if part), b"")
-        if not self.code:
+        written = b"".join(self._written or ()) if self.status else b""
+        first = written or next((part for part in self._parts if part), b"")
+        if not self.status:
             raise RuntimeError("start_response was not called")
         is_whole = not self._written and _is_single(result, first)
         length = len(first) if is_whole else None
@@ -130,23 +150,17 @@ class WsgiCall(Call):
         self.more = False
         return self.client.http.end()
 
-    def close(self) -> None:
-        close, self._close = self._close, None
-        if close is not None:
-            close()
-
     def start(
         self, status: str, headers: Headers, exc_info: Any = None
     ) -> Callable[[bytes], object]:
         """`start_response` of PEP 3333."""
         if exc_info and self.client.http.has_begun:
             raise exc_info[1].with_traceback(exc_info[2])
-        if self.code and not exc_info:
+        if self.status and not exc_info:
             raise RuntimeError("start_response was called twice")
-        code, _, phrase = status.partition(" ")
-        self.code = int(code)
-        self._phrase = phrase.encode("latin-1")
+        self.status, self._phrase = _STATUSES[status]
         self._headers = headers
+        self._written = None
         return self._write
 
     def hint(self, headers: Iterable[tuple[str | bytes, str | bytes]]) -> None:
@@ -165,11 +179,11 @@ class WsgiCall(Call):
             self._written = []
         self._written.append(data)
 
+    def _fields(self) -> Fields:
+        return [(_NAMES[name], value.encode("latin-1")) for name, value in self._headers]
+
     def _head(self, length: int | None) -> bytes:
-        fields = [
-            (name.encode("latin-1"), value.encode("latin-1")) for name, value in self._headers
-        ]
-        return self.head(self.code, fields, self._phrase, length)
+        return self.head(self.status, self._fields(), self._phrase, length)
 
     def _part(self, data: bytes) -> bytes:
         self.size += len(data)
@@ -177,41 +191,40 @@ class WsgiCall(Call):
 
     def _environ(self) -> dict[str, Any]:
         client, request = self.client, self.request
-        environ = self._gateway.base.copy()
-        path, _, query = request.target.partition(b"?")
+        environ = self.service.base.copy()
+        path, _, query = request.target.decode("latin-1").partition("?")
         environ["REQUEST_METHOD"] = request.method
-        environ["PATH_INFO"] = (unquote_to_bytes(path) if b"%" in path else path).decode("latin-1")
-        environ["QUERY_STRING"] = query.decode("latin-1")
+        environ["PATH_INFO"] = _unquoted(path) if "%" in path else path
+        environ["QUERY_STRING"] = query
         environ["SERVER_PROTOCOL"] = "HTTP/1.1" if request.is_http11 else "HTTP/1.0"
         environ["SERVER_NAME"], environ["SERVER_PORT"] = client.local
         environ["REMOTE_ADDR"] = client.peer
         environ["REMOTE_PORT"] = str(client.port)
         environ["wsgi.early_hints"] = self.hint
-        environ["wsgi.input"] = client.body.file() if client.body else io.BytesIO()
-        for name, value in request.fields:
-            key = _key(name)
-            if key in environ:
-                joint = "; " if key == "HTTP_COOKIE" else ","
-                environ[key] += joint + value.decode("latin-1")
-            elif key:
+        environ["wsgi.input"] = client.body.file() if client.body else BytesIO()
+        named = request.named
+        for name, value in named.items():
+            if key := _KEYS[name]:
                 environ[key] = value.decode("latin-1")
+        if len(named) != len(request.fields):
+            environ |= _joined(request.fields)
         if request.length is None and client.body:  # in chunks, which are gone
             environ["CONTENT_LENGTH"] = str(client.body.size)
             del environ["HTTP_TRANSFER_ENCODING"]
         if client.is_secure:
             environ["wsgi.url_scheme"] = "https"
             environ["HTTPS"] = "on"
-        if self._gateway.root_path or self.origin or self.identity:
+        if self.service.root_path or self.origin or self.identity:
             self._amend(environ)
         return environ
 
     def _amend(self, environ: dict[str, Any]) -> None:
         """Prefixes, and what trusted proxies say."""
-        prefix, came = self._gateway.root_path, self.origin
+        prefix, came = self.service.root_path, self.origin
         if prefix and environ["PATH_INFO"].startswith(prefix):
             environ["PATH_INFO"] = environ["PATH_INFO"][len(prefix) :]
         if self.identity:
-            environ[_key(self.service.request_id)] = self.identity
+            environ[_KEYS[self.service.request_id]] = self.identity
         if came is None:
             return
         environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = came.client, str(came.port)
@@ -226,17 +239,46 @@ class WsgiCall(Call):
             environ["SERVER_PORT"] = came.host_port
 
 
-@lru_cache(1024)
 def _key(name: bytes) -> str:
     """The key of a header field; "" for one with an underscore, which would pose as another."""
     if b"_" in name:
         return ""
-    text = _PLAIN.get(name)
+    text = _NAMED.get(name)
     return text or "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
 
 
 def _bytes(text: str | bytes) -> bytes:
     return text.encode("latin-1") if isinstance(text, str) else text
+
+
+def _status(status: str) -> tuple[int, bytes]:
+    """The number and the words of what an application gave to start_response."""
+    code, _, phrase = status.partition(" ")
+    return int(code), phrase.encode("latin-1")
+
+
+def _latin(text: str) -> bytes:
+    return text.encode("latin-1")
+
+
+_KEYS: Memo[bytes, str] = Memo(_key, 1024)
+_STATUSES: Memo[str, tuple[int, bytes]] = Memo(_status, 256)
+_NAMES: Memo[str, bytes] = Memo(_latin, 1024)  # of the fields of answers
+
+
+def _unquoted(path: str) -> str:
+    return unquote_to_bytes(path.encode("latin-1")).decode("latin-1")
+
+
+def _joined(fields: Fields) -> dict[str, str]:
+    """The fields by their keys, those of one name joined."""
+    found: dict[str, str] = {}
+    for name, value in fields:
+        key, text = _KEYS[name], value.decode("latin-1")
+        joint = "; " if key == "HTTP_COOKIE" else ","
+        found[key] = found[key] + joint + text if key in found else text
+    found.pop("", None)
+    return found
 
 
 def _is_single(result: Iterable[bytes], first: bytes) -> bool:

@@ -4,6 +4,7 @@ the stop. With nobody connected there is nothing to wake up for.
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import ssl
@@ -13,7 +14,7 @@ from supervisor.child.child import Child
 from supervisor.system import descriptors
 from supervisor.system.listeners import Listener, Peer
 from supervisor.workers.web.bounds import Sizes, Times
-from supervisor.workers.web.calls import Service
+from supervisor.workers.web.calls import MakeCall, Service
 from supervisor.workers.web.client import Client
 from supervisor.workers.web.http1 import (
     Connection,
@@ -21,7 +22,7 @@ from supervisor.workers.web.http1 import (
 )
 from supervisor.workers.web.pool import Pool
 from supervisor.workers.web.proxy_header import Proxies
-from supervisor.workers.web.traffic import IN, LAST_WORDS, MakeCall, Traffic
+from supervisor.workers.web.traffic import IN, LAST_WORDS, Traffic
 
 _IN_A_ROW = 16  # connections accepted before others are looked at
 _RESERVE = 32  # descriptors that connections leave to everything else in the process
@@ -49,6 +50,7 @@ class Loop:
         self._times = times
         self._tls = tls
         self._proxies = proxies
+        self._is_opened_by_more = tls is not None or proxies is not None
         self._threads = threads
         self._most = most or descriptors.limit() - _RESERVE
         sizes = sizes or Sizes()
@@ -150,25 +152,30 @@ class Loop:
     def _accept(self, listener: Listener) -> None:
         """Take connections while nothing is in hand; most clients have sent their request."""
         for _ in range(_IN_A_ROW):
-            accepted = listener.accept()
+            accepted = listener.take()
             if accepted is None:
                 return
             self._begin(listener, *accepted)
             if self._traffic.turns or self._is_busy() or len(self._traffic.clients) >= self._most:
                 return
 
-    def _begin(self, listener: Listener, sock: socket.socket, peer: Peer) -> None:
-        sock.setblocking(False)
-        if self._tls is not None:
-            sock = self._tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+    def _begin(self, listener: Listener, descriptor: int, peer: Peer) -> None:
+        os.set_blocking(descriptor, False)
         host, port = peer[:2] if isinstance(peer, tuple) else ("", 0)
-        client = Client(sock, Connection(self._limits), host, port)
+        sock = self._wrapped(descriptor) if self._is_opened_by_more else None
+        client = Client(descriptor, Connection(self._limits), host, port, sock)
         if self._proxies is not None:
             client.introduction = self._proxies.introduction(host)
             client.is_shaking = True
         address = listener.address
         client.local = (address.host or "localhost", str(address.port or 80))
         self._traffic.add(client)
+
+    def _wrapped(self, descriptor: int) -> socket.socket:
+        sock = socket.socket(fileno=descriptor)
+        if self._tls is None:
+            return sock
+        return self._tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
 
     # The stop.
 
@@ -184,7 +191,7 @@ class Loop:
             self._hurry(client, is_ending=bool(ending))
         for listener in ending:
             while listener.has_waiting():
-                accepted = listener.accept()
+                accepted = listener.take()
                 if accepted is not None:
                     self._begin(listener, *accepted)
 

@@ -2,18 +2,19 @@
 when it is whole, an answer leaves as fast as its client takes it.
 """
 
+from __future__ import annotations
+
 import select
-import socket
 from collections import deque
-from collections.abc import Callable
+from os import read
 from time import monotonic_ns
 
 from supervisor.child.child import Child
 from supervisor.system.clock import wall_clock
 from supervisor.workers.web.bounds import Sizes, Times
-from supervisor.workers.web.calls import Call, Service
-from supervisor.workers.web.client import WANTS_MORE, Body, Client
-from supervisor.workers.web.deadlines import Deadlines
+from supervisor.workers.web.calls import Call, MakeCall, Service
+from supervisor.workers.web.client import CHUNK, WANTS_MORE, Body, Client
+from supervisor.workers.web.connections import Connections
 from supervisor.workers.web.http1 import END, Event, Reading, Refusal, Request, date_line
 from supervisor.workers.web.pool import Pool
 
@@ -21,12 +22,12 @@ _SECOND = 1_000_000_000
 LAST_WORDS = 1.0  # s for a client to hang up after the answer, or to ask once we were told to stop
 _LINGER = 2.0  # s that a refused client may go on sending
 
+# In names of their own: to look one up in an enum costs a call.
+IDLE, HEAD, DONE = Reading.IDLE, Reading.HEAD, Reading.DONE
 IN, OUT = select.EPOLLIN, select.EPOLLOUT
 
-MakeCall = Callable[[Client, Request], Call]
 
-
-class Traffic:
+class Traffic(Connections):
     """All connections of one child. `turns` are those with work that waits for nobody."""
 
     def __init__(
@@ -38,50 +39,39 @@ class Traffic:
         epoll: select.epoll,
         pool: Pool | None,
     ) -> None:
-        self.epoll = epoll
+        super().__init__(service.requests, epoll)
         self.pool = pool
-        self.clients: dict[int, Client] = {}
-        self.deadlines: Deadlines[Client] = Deadlines()
         self.turns: deque[Client] = deque()
-        self.streams = 0
-        self.is_stopping = False
-        self.stop_by = 0  # monotonic ns: then what is not finished is cut
         self._service = service
         self._child: Child = service.child
         self._call = call
         self._times = times
+        self._keep_alive = int(times.keep_alive * 1e9)  # ns
         self._sizes = sizes
 
     def add(self, client: Client) -> None:
         """A connection was accepted."""
         client.http.last = self.is_stopping or self._times.keep_alive <= 0
         self.clients[client.descriptor] = client
-        self._service.requests.hold(len(self.clients), self.streams)
+        self.note()
         self.go_on(client)
         if client.mask >= 0 and not client.deadline:
             self.expect(client, LAST_WORDS if self.is_stopping else self._times.connection)
 
-    def expect(self, client: Client, seconds: float) -> None:
-        """Something has to come, or to go, within so many seconds."""
-        client.moved = False
-        now = monotonic_ns()
-        at = now + int(seconds * 1e9)
-        if self.is_stopping:
-            at = min(at, max(self.stop_by, now + _SECOND))
-        self.deadlines.set(client, at)
-
     def go_on(self, client: Client) -> None:
         """Do what can be done on a connection now."""
         try:
-            if client.is_shaking:
-                self._shake_hands(client)
-            elif client.unsent:
+            if client.unsent:
                 client.flush()
                 self._after_sending(client)
+            elif client.call is not None:
+                self._stop_reading(client)
+            elif client.is_shaking:
+                self._shake_hands(client)
             else:
                 self._read(client)
         except WANTS_MORE:
-            self._watch(client, IN)
+            self.watch(client, IN)
         except OSError as error:
             if client.is_shaking:
                 self._service.not_begun(client, error)
@@ -91,31 +81,39 @@ class Traffic:
         if client.shake_hands():
             self._read(client)
         else:
-            self._watch(client, OUT)
+            self.watch(client, OUT)
+
+    def _stop_reading(self, client: Client) -> None:
+        """It hung up, or goes on asking: to be seen after the answer. Watched for nothing epoll
+        would still tell of a hang-up, again and again.
+        """
+        self.epoll.unregister(client.descriptor)
+        client.mask = -1
 
     def _read(self, client: Client) -> None:
-        if client.call is not None:
-            # It hung up, or goes on asking: to be seen after the answer. Watched for nothing epoll
-            # would still tell of a hang-up, again and again.
-            self.epoll.unregister(client.descriptor)
-            client.mask = -1
-            return
-        data = client.receive()
+        data = client.receive() if client.sock else read(client.descriptor, CHUNK)
         client.is_fresh = False
-        if client.is_ending:
-            if not data:
-                self.close(client)
-        elif not data:
-            self._end_of_file(client)
-        else:
-            is_first = client.http.state is Reading.IDLE
-            self._take(client, client.http.receive(data))
-            if is_first and client.http.state is Reading.HEAD:
-                self.expect(client, self._times.connection)
+        if not data or client.is_ending:
+            self._read_end(client, data)
+            return
+        http = client.http
+        is_first = http.state is IDLE
+        event = http.receive(data)
+        if http.state is DONE and event is http.request:
+            self._serve(client, event)  # type: ignore[arg-type]  # nearly always
+            return
+        self._take(client, event)
+        if is_first and http.state is HEAD:
+            self.expect(client, self._times.connection)
 
-    def _end_of_file(self, client: Client) -> None:
-        """It may read on, though it sends no more: what it began is refused."""
-        if (state := client.http.state) is Reading.IDLE:
+    def _read_end(self, client: Client, data: bytes) -> None:
+        """It may read on, though it sends no more: what it began is refused. What follows the last
+        request is thrown away.
+        """
+        state = client.http.state
+        if data:
+            return
+        if client.is_ending or state is IDLE:
             self.close(client)
         else:
             self._refuse(client, Refusal(400, f"the client ended in {state.name}"))
@@ -138,7 +136,8 @@ class Traffic:
             else:
                 self.expect(client, self._times.connection)
             event = http.receive()
-        self._watch(client, IN)
+        if client.mask != IN:
+            self.watch(client, IN)
 
     def _expect_body(self, client: Client) -> None:
         """The head has passed the limits: whoever waits to be asked for the body is asked."""
@@ -158,16 +157,15 @@ class Traffic:
         client.put(client.http.refuse(status, date_line(wall_clock() // _SECOND)))
         if client.unsent:
             client.is_ending = True
-            self._watch(client, OUT)
+            self.watch(client, OUT)
         else:
             self._linger(client)
 
     def _linger(self, client: Client) -> None:
         client.is_ending = True
-        if not client.is_secure:
-            client.sock.shutdown(socket.SHUT_WR)
+        client.end_sending()
         self.expect(client, min(_LINGER, self._times.connection))
-        self._watch(client, IN)
+        self.watch(client, IN)
 
     # Requests.
 
@@ -193,10 +191,11 @@ class Traffic:
         if is_last:
             client.call = None
         if client.is_streaming is is_last:
-            client.is_streaming = not is_last
-            self.streams += -1 if is_last else 1
-            self._service.requests.hold(len(self.clients), self.streams)
-        self._after_sending(client)
+            self.note_stream(client, not is_last)
+        if is_last and not client.unsent and not client.is_ending:
+            self._finish(client)
+        else:
+            self._after_sending(client)
 
     def _after_sending(self, client: Client) -> None:
         """Some, or all, of what was made has been sent."""
@@ -206,7 +205,7 @@ class Traffic:
         if client.call is not None:
             self._ask_for_more(client, client.call, unsent)
         elif unsent:
-            self._watch(client, OUT)
+            self.watch(client, OUT)
         elif client.is_ending:
             self._linger(client)
         else:
@@ -218,9 +217,9 @@ class Traffic:
         if self.pool is not None:
             self.pool.sent(call, unsent)
             if unsent:
-                self._watch(client, OUT)
+                self.watch(client, OUT)
         elif unsent >= self._sizes.answer or (call.file is not None and unsent):
-            self._watch(client, OUT)
+            self.watch(client, OUT)
         else:
             self.turns.append(client)
 
@@ -266,19 +265,22 @@ class Traffic:
             client.body = None
         http = client.http
         if not http.renew():
-            if http.waiting or http.state is not Reading.DONE:
+            if http.rest or http.state is not DONE:
                 self._linger(client)
             else:
                 self.close(client)
             return
         http.last = self.is_stopping
-        if http.waiting:
+        if http.rest:
             self.turns.append(client)
         elif self.is_stopping:
             self.close(client)
         else:
-            self.expect(client, self._times.keep_alive)
-            self._watch(client, IN)
+            client.deadline = at = monotonic_ns() + self._keep_alive
+            if not 0 < client.queued <= at:
+                self.deadlines.push(client)
+            if client.mask != IN:
+                self.watch(client, IN)
 
     # The end.
 
@@ -289,7 +291,7 @@ class Traffic:
         elif client.is_shaking:
             self._service.not_begun(client, TimeoutError("too slow"))
             self.close(client)
-        elif client.is_ending or client.http.state is Reading.IDLE:
+        elif client.is_ending or client.http.state is IDLE:
             self.close(client)
         else:
             try:
@@ -307,23 +309,3 @@ class Traffic:
             else:
                 call.cut()
         self.close(client)
-
-    def close(self, client: Client) -> None:
-        """Close the connection, and forget it."""
-        if self.clients.pop(client.descriptor, None) is None:
-            return
-        if client.mask >= 0:
-            self.epoll.unregister(client.descriptor)
-        self.deadlines.forget(client)
-        client.close()
-        self.streams -= client.is_streaming
-        self._service.requests.hold(len(self.clients), self.streams)
-
-    def _watch(self, client: Client, mask: int) -> None:
-        if client.mask == mask:
-            return
-        if client.mask < 0:
-            self.epoll.register(client.descriptor, mask)
-        else:
-            self.epoll.modify(client.descriptor, mask)
-        client.mask = mask

@@ -59,12 +59,13 @@ Whoever makes an environment out of them drops names with an underscore.
 from supervisor.workers.web.http1.answers import InvalidAnswer, date_line, phrase
 from supervisor.workers.web.http1.connection import Connection
 from supervisor.workers.web.http1.reading import END, Event, Reading
-from supervisor.workers.web.http1.request import Limits, Refusal, Request
+from supervisor.workers.web.http1.request import Fields, Limits, Refusal, Request
 
 __all__ = [
     "END",
     "Connection",
     "Event",
+    "Fields",
     "InvalidAnswer",
     "Limits",
     "Reading",

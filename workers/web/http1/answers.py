@@ -70,13 +70,6 @@ STARTS: Final[Memo[bytes, tuple[Role, bytes]]] = Memo(_start_of, 1024)
 STATUS_LINES: Final[Memo[tuple[int, bytes | None], bytes]] = Memo(_status_line, 256)
 
 
-def length_of(value: bytes) -> int:
-    """The number that an application's Content-Length says. Raises InvalidAnswer."""
-    if not (value.isdigit() and len(value) < 20):
-        raise InvalidAnswer(f"Content-Length: {value!r}")
-    return int(value)
-
-
 def text_of(lines: list[bytes]) -> bytes:
     """The head's bytes. Raises InvalidAnswer where a value would end its line."""
     text = b"".join(lines)

@@ -14,13 +14,15 @@ from supervisor.workers.web.http1.answers import (
     STATUS_LINES,
     WITHOUT_BODY,
     InvalidAnswer,
-    length_of,
+    Role,
     phrase,
     text_of,
 )
 from supervisor.workers.web.http1.incoming import Incoming
 from supervisor.workers.web.http1.reading import CHUNK_SIZE, DONE, GIVEN_UP, IDLE, Reading
 from supervisor.workers.web.http1.request import Limits, Request
+
+_DIGITS = 19  # of a Content-Length, at most
 
 
 class Framing(IntEnum):
@@ -70,7 +72,10 @@ class Connection(Incoming):
         """An interim answer (103). Raises InvalidAnswer."""
         if not 100 < status < 200 or self.has_begun:
             raise InvalidAnswer(f"{status} is no interim answer, or comes too late")
-        text = text_of(self._lines(status, None, fields))
+        lines = [STATUS_LINES[status, None]]
+        starts = [(STARTS[name], value) for name, value in fields]
+        lines += [start + value for (role, start), value in starts if role is PLAIN]
+        text = text_of(lines)
         return text if self.request is not None and self.request.is_http11 else b""
 
     def answer(
@@ -87,21 +92,32 @@ class Connection(Incoming):
         request = self.request
         if status < 200 or self._framing is not NOTHING or request is None:
             raise InvalidAnswer(f"status {status} cannot begin an answer here")
-        lines = self._lines(status, reason, fields)
-        if status in WITHOUT_BODY or request.method == "HEAD":
-            framing = SILENT
-        else:
-            framing = self._frame(request, lines, length)
-        if self._length is not None and status != 204:
-            lines.append(b"Content-Length: %d" % self._length)
+        self._length = None
+        self._closes = self._has_date = False
+        lines = [STATUS_LINES[status, reason]]
+        for name, value in fields:
+            role, start = STARTS[name]
+            if role is PLAIN:
+                lines.append(start + value)
+            elif role is LENGTH:
+                self._take_length(value)
+            else:
+                self._note(role, start, value, lines)
+        framing = self._frame(request, status, length, lines)
         # A client that still waits for 100 may send its body after all, or another request: the two
         # could not be told apart (RFC 9110, 10.1.1).
-        may_come = request.waits_for_100 and self.state is not DONE
-        self.keeps = not (self.last or self._closes or may_come) and request.keep_alive
-        if not self.keeps:
+        if (
+            self.last
+            or self._closes
+            or not request.keep_alive
+            or (request.waits_for_100 and self.state is not DONE)
+        ):
+            self.keeps = False
             lines.append(b"Connection: close")
-        elif not request.is_http11:
-            lines.append(b"Connection: keep-alive")
+        else:
+            self.keeps = True
+            if not request.is_http11:
+                lines.append(b"Connection: keep-alive")
         if date and not self._has_date:
             lines.append(date)
         text = text_of(lines)
@@ -122,52 +138,48 @@ class Connection(Incoming):
         size = len(body)
         head = self.answer(status, fields, reason, date, size)
         if self._framing is SILENT:
-            self._framing = OVER
-            return head
-        if self._length != size:
+            body = b""
+        elif self._length != size:
             self._framing = NOTHING
             word = "longer" if size > (self._length or 0) else "shorter"
             raise InvalidAnswer(f"the body is {word} than its Content-Length")
         self._framing = OVER
         return head + body
 
-    def _lines(
-        self, status: int, reason: bytes | None, fields: Iterable[tuple[bytes, bytes]]
-    ) -> list[bytes]:
-        """The lines of a head so far, and what its fields say to the connection. Raises
-        InvalidAnswer.
-        """
-        self._length = None
-        self._closes = self._has_date = False
-        lines = [STATUS_LINES[status, reason]]
-        for name, value in fields:
-            role, start = STARTS[name]
-            if role is PLAIN:
-                lines.append(start + value)
-            elif role is LENGTH:
-                length = length_of(value)
-                if self._length not in (None, length):
-                    raise InvalidAnswer("two Content-Lengths")
-                self._length = length
-            elif role is CONNECTION:
-                self._closes = self._closes or b"close" in value.lower()
-            elif role is DATE:
-                self._has_date = True
-                lines.append(start + value)
-        return lines
+    def _take_length(self, value: bytes) -> None:
+        """The length that the application gives. Raises InvalidAnswer."""
+        if not value.isdigit() or len(value) > _DIGITS or self._length not in (None, int(value)):
+            raise InvalidAnswer(f"Content-Length: {value!r}")
+        self._length = int(value)
 
-    def _frame(self, request: Request, lines: list[bytes], length: int | None) -> Framing:
-        """Choose how the body ends; what the application said comes first."""
-        if self._length is None:
+    def _note(self, role: Role, start: bytes, value: bytes, lines: list[bytes]) -> None:
+        """Take a field that says something to the connection."""
+        if role is CONNECTION:
+            self._closes = self._closes or b"close" in value.lower()
+        elif role is DATE:
+            self._has_date = True
+            lines.append(start + value)
+
+    def _frame(
+        self, request: Request, status: int, length: int | None, lines: list[bytes]
+    ) -> Framing:
+        """Choose how the body ends, and say so; what the application said comes first."""
+        framing = COUNTED
+        if status in WITHOUT_BODY or request.method == "HEAD":
+            framing = SILENT
+        elif self._length is None:
             self._length = length
         if self._length is not None:
             self._due = self._length
-            return COUNTED
-        if not request.is_http11:
+            if status != 204:
+                lines.append(b"Content-Length: %d" % self._length)
+        elif framing is COUNTED and request.is_http11:
+            framing = CHUNKED
+            lines.append(b"Transfer-Encoding: chunked")
+        elif framing is COUNTED:
+            framing = CLOSED
             self._closes = True
-            return CLOSED
-        lines.append(b"Transfer-Encoding: chunked")
-        return CHUNKED
+        return framing
 
     def body(self, data: bytes) -> bytes:
         """The bytes to send for a part of the body. Raises InvalidAnswer for one too many."""
@@ -237,11 +249,12 @@ class Connection(Incoming):
 
     def renew(self) -> bool:
         """Be ready for the next request. False where the connection has to end instead."""
-        if not self.keeps or self._framing is not OVER or self.state is not DONE:
+        if self._framing is not OVER or not self.keeps or self.state is not DONE:
             return False
         self.state = IDLE
         self._framing = NOTHING
-        self._fields, self._named = [], {}
+        self._fields = []
+        self._named = {}
         self._head = b""
         self._keep_alive = self.request = None
         return True
@@ -249,7 +262,7 @@ class Connection(Incoming):
     def hand_over(self) -> bytes:
         """Be done, for another protocol begins; return the bytes that are its first."""
         self.state = GIVEN_UP
-        rest, self._rest = self._rest, b""
+        rest, self.rest = self.rest, b""
         return rest
 
     def close(self) -> None:

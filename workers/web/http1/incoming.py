@@ -41,7 +41,9 @@ _EXTENSION, _EXTENSIONS = 4096, 65_536  # bytes of the line before a chunk; of a
 
 
 class Incoming:
-    """Reads requests: `request` is the one in hand, `state` says where in it the bytes end."""
+    """Reads requests: `request` is the one in hand, `state` says where in it the bytes end, `rest`
+    came and is not looked at yet, nearly always of the next request.
+    """
 
     __slots__ = (
         "_complete",
@@ -54,17 +56,17 @@ class Incoming:
         "_parser",
         "_pieces",
         "_refusal",
-        "_rest",
         "_size",
         "_spent",
         "request",
+        "rest",
         "state",
     )
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._parser: HttpRequestParser | None = HttpRequestParser(self)
-        self._rest = b""  # came, and is not looked at yet
+        self.rest = b""
         self._head = b""  # came of a head that is not whole
         self._fields: Fields = []
         self._named: dict[bytes, bytes] = {}
@@ -80,15 +82,27 @@ class Incoming:
 
     @property
     def waiting(self) -> int:
-        """Bytes that came and were not looked at, nearly always of the next request."""
-        return len(self._rest)
+        """The number of bytes in `rest`."""
+        return len(self.rest)
 
     def receive(self, data: bytes = b"") -> Event | None:
         """Take bytes that came; return the next event. None: more are needed, or it is DONE."""
-        if self._rest:
-            data = self._rest + data
-            self._rest = b""
-        return _STEPS[self.state](self, data)
+        if self.rest:
+            data = self.rest + data
+            self.rest = b""
+        if self.state is not IDLE:
+            return _STEPS[self.state](self, data)
+        if data[:1] in _EMPTY:  # lines before a request, which a server ignores (RFC 9112, 2.2)
+            data = data.lstrip(b"\r\n")
+        # Nearly always one whole head has come and nothing else.
+        end = data.find(b"\r\n\r\n") + 4
+        if end < 4 or end > self._limits.header:
+            self.state = HEAD if data else IDLE
+            return self._in_head(data)
+        if end != len(data):
+            self.rest = data[end:]
+            data = data[:end]
+        return self._parse(data, data)
 
     # The parser calls these.
 
@@ -107,27 +121,12 @@ class Incoming:
 
     # The head.
 
-    def _idle(self, data: bytes) -> Event | None:
-        """Nearly always one whole head has come and nothing else."""
-        if data[:1] in _EMPTY:  # lines before a request, which a server ignores (RFC 9112, 2.2)
-            data = data.lstrip(b"\r\n")
-        end = data.find(b"\r\n\r\n") + 4
-        if 4 <= end <= self._limits.header:
-            if end != len(data):
-                self._rest = data[end:]
-                data = data[:end]
-            return self._parse(data, data)
-        if not data:
-            return None
-        self.state = HEAD
-        return self._in_head(data)
-
     def _in_head(self, data: bytes) -> Event | None:
         """Parse a head as it comes, so that one that is malformed is refused at once."""
         before = self._head
         piece = data[: min(end_of_head(before, data), self._limits.header - len(before))]
         self._head = before + piece
-        self._rest = data[len(piece) :]
+        self.rest = data[len(piece) :]
         event = self._parse(piece, self._head) if piece else None
         if event is None and len(self._head) >= self._limits.header:
             return self._refuse(too_long(self._head))
@@ -205,7 +204,7 @@ class Incoming:
             return None
         left = self._left
         if len(data) > left:
-            self._rest = data[left:]
+            self.rest = data[left:]
             data = data[:left]
         self._left = left - len(data)
         self._complete = not self._left
@@ -224,7 +223,7 @@ class Incoming:
                     break
                 refusal = self._line(data[at:end])
             at = end
-        self._rest = data[at:]
+        self.rest = data[at:]
         return self._told(refusal)
 
     def _in_chunk(self, data: bytes) -> Refusal | None:
@@ -294,13 +293,13 @@ class Incoming:
     # The end.
 
     def _ending(self, data: bytes) -> Event:
-        self._rest = data
+        self.rest = data
         self.state = DONE
         return END
 
     def _keep(self, data: bytes) -> None:
         """Keep the bytes beyond the request in hand until their turn."""
-        self._rest = data
+        self.rest = data
 
     def _faulty(self, _: bytes) -> Event | None:
         """The fault is told once, and nothing is read after it."""
@@ -309,13 +308,13 @@ class Incoming:
 
     def _refuse(self, refusal: Refusal) -> Refusal:
         self.state = FAULTY
-        self._rest = b""
+        self.rest = b""
         return refusal
 
 
 # By state; a tuple, for an enum's hash is slow.
 _STEPS: tuple[Callable[[Incoming, bytes], Event | None], ...] = (
-    Incoming._idle,
+    Incoming.receive,
     Incoming._in_head,
     Incoming._in_method,
     Incoming._in_length,

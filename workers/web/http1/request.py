@@ -42,7 +42,7 @@ class Refusal(NamedTuple):
 
 
 class Request:
-    """The head of a request.
+    """The head of a request, filled by `judge`, for a constructor costs as much as all its fields.
 
     `line` is the request line, `target` is in origin form (or `*`), `raw_target` as it was sent;
     `named` has the last value of each field. `length` is that of the body, None where it is
@@ -64,26 +64,18 @@ class Request:
         "waits_for_100",
     )
 
-    def __init__(
-        self,
-        line: bytes,
-        method: str,
-        target: bytes,
-        fields: Fields,
-        named: dict[bytes, bytes],
-        is_http11: bool,
-    ) -> None:
-        self.line = line
-        self.method = method
-        self.raw_target = self.target = target
-        self.fields = fields
-        self.named = named
-        self.is_http11 = is_http11
-        self.keep_alive = True
-        self.complete = True
-        self.length: int | None = 0
-        self.upgrade = b""
-        self.waits_for_100 = False
+    line: bytes
+    method: str
+    target: bytes
+    raw_target: bytes
+    fields: Fields
+    named: dict[bytes, bytes]
+    is_http11: bool
+    keep_alive: bool
+    complete: bool
+    length: int | None
+    upgrade: bytes
+    waits_for_100: bool
 
 
 def judge(
@@ -99,7 +91,17 @@ def judge(
         return _other_version(version)
     if len(fields) > MOST_FIELDS:
         return Refusal(431, f"more than {MOST_FIELDS} fields")
-    request = Request(line, _METHODS[method], target, fields, named, is_http11)
+    request = Request()
+    request.line = line
+    request.method = _METHODS[method]
+    request.raw_target = request.target = target
+    request.fields = fields
+    request.named = named
+    request.is_http11 = is_http11
+    request.keep_alive = request.complete = True
+    request.length = 0
+    request.upgrade = b""
+    request.waits_for_100 = False
     host, refusal = named.get(b"host"), None
     if not _HOSTS[host] or len(named) != len(fields):
         refusal = _wrong_host(request, host)
