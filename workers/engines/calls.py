@@ -108,8 +108,7 @@ class Call:
         self.due = 0
         self.begun = now = monotonic_ns()
         requests = service.requests
-        requests.begin(self, now)
-        self._place = requests.names.add(now, f"{method} {path}".encode())
+        self._place = requests.begin(self, now, f"{method} {path}".encode())
         service.in_hand.add(self)
         if service.deadlines is not None:
             service.deadlines.begin(self, now)
@@ -168,9 +167,8 @@ class Call:
         self.answer_begins()
         if self._is_stream:
             service.stream(-1)
-        requests.remove(self, now)
+        requests.remove(self, now, self._place)
         requests.account(now - self.begun if self._is_http else None, failed)
-        requests.names.remove(self._place)
         if self.status:
             requests.responded(self.status)
         service.in_hand.discard(self)
