@@ -173,6 +173,7 @@ class Loop:
 
     def _wrapped(self, descriptor: int) -> socket.socket:
         sock = socket.socket(fileno=descriptor)
+        sock.setblocking(False)  # the object has its own word for it, which ssl asks
         if self._tls is None:
             return sock
         return self._tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)

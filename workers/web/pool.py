@@ -24,7 +24,9 @@ class Pool:
         self._made: deque[tuple[Call, bytes, bool]] = deque()
         self._news = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._changed = threading.Condition()
-        self._ahead: dict[Call, int] = {}
+        # Bytes of each call that the loop has not taken yet, and those that its client has not.
+        self._waiting: dict[Call, int] = {}
+        self._unsent: dict[Call, int] = {}
         self._threads = [
             threading.Thread(target=self._work, name=f"application-{number}", daemon=True)
             for number in range(threads)
@@ -39,7 +41,7 @@ class Pool:
     def submit(self, call: Call) -> None:
         """Let a thread make this answer."""
         self.in_hand += 1
-        self._ahead[call] = 0
+        self._waiting[call] = self._unsent[call] = 0
         self._todo.put(call)
 
     def take(self) -> list[tuple[Call, bytes, bool]]:
@@ -51,18 +53,22 @@ class Pool:
         except BlockingIOError:
             return []
         made = []
-        while self._made:
-            made.append(self._made.popleft())
-            if made[-1][2]:
-                self.in_hand -= 1
-                del self._ahead[made[-1][0]]
+        with self._changed:
+            while self._made:
+                call, data, is_last = one = self._made.popleft()
+                made.append(one)
+                self._waiting[call] -= len(data)
+                self._unsent[call] += len(data)
+                if is_last:
+                    self.in_hand -= 1
+                    del self._waiting[call], self._unsent[call]
         return made
 
     def sent(self, call: Call, unsent: int) -> None:
         """The client of a call has all but so many bytes of what was made."""
         with self._changed:
-            if call in self._ahead:
-                self._ahead[call] = unsent
+            if call in self._unsent:
+                self._unsent[call] = unsent
                 self._changed.notify_all()
 
     def abandon(self, call: Call) -> None:
@@ -82,9 +88,8 @@ class Pool:
     def give(self, call: Call, data: bytes) -> None:
         """In a thread: let the loop send what it has made."""
         with self._changed:
-            if call in self._ahead:
-                self._ahead[call] += len(data)
-        self._made.append((call, data, call.is_over))
+            self._waiting[call] += len(data)
+            self._made.append((call, data, call.is_over))
         os.eventfd_write(self._news, 1)
 
     def _work(self) -> None:
@@ -101,5 +106,7 @@ class Pool:
         """Wait for the client; False where it is gone."""
         with self._changed:
             room = 1 if call.file is not None else self._room
-            self._changed.wait_for(lambda: not call.more or self._ahead[call] < room)
+            self._changed.wait_for(
+                lambda: not call.more or self._waiting[call] + self._unsent[call] < room
+            )
             return call.more
