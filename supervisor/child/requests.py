@@ -60,8 +60,6 @@ class Requests:
         self.active = 0
         self.names = Names(row)
         self.lock: threading.RLock | None = None
-        self.enter: Callable[..., int] = self.begin
-        self.leave: Callable[..., None] = self._end
         self._look_at = float("inf")  # requests
         self._look: Callable[[int], float] | None = None
         self._row = row
@@ -91,7 +89,8 @@ class Requests:
         # One thread is alone with the row; the timer it shares with the main thread.
         if count > 1 or self._timeout:
             self.lock = threading.RLock()
-            self.enter, self.leave = self._begin_locked, self._end_locked
+            self.enter = self._begin_locked  # type: ignore[assignment]
+            self.leave = self._end_locked  # type: ignore[assignment]
 
     def batch(self) -> Batch:
         """A context of requests that follow each other at once."""
@@ -216,6 +215,10 @@ class Requests:
         """It has ended, and counts."""
         self.remove(request, now, place)
         self.account(elapsed, failed, status)
+
+    # Not of each object: in the master it would be a cycle, which holds the scoreboard for ever.
+    enter = begin
+    leave = _end
 
     def _begin_locked(self, *facts: Any) -> int:
         with self.lock or nullcontext():
