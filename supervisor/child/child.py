@@ -153,12 +153,14 @@ class Child:
     @property
     def others_serve(self) -> bool:
         """Once told to stop: True where the next generation, or a successor, serves already."""
-        return not (self.is_orphan or self._board.door_is_closed)
+        return self._board.is_shared or not (self.is_orphan or self._board.door_is_closed)
 
     def ending_listeners(self) -> list[Listener]:
         """Once told to stop: the listeners whose queues nobody will serve after us; none where they
         outlive us.
         """
+        if self._board.is_shared:
+            return []
         ending = [one for one in self.listeners if one.is_stream and not one.inherited]
         if self.is_orphan:
             for listener in ending:

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import click
 
-from supervisor.cli import convert, look, man, run, start, write
+from supervisor.cli import convert, look, man, reload, run, start, write
 from supervisor.cli.options import rows_of_help
 from supervisor.errors import SupervisorError, SystemFailure
 from supervisor.log import entries
@@ -64,6 +64,7 @@ for _command in (
     start.start,
     start.check,
     look.stop,
+    reload.reload,
     look.status,
     look.stats,
     look.stack,

@@ -80,7 +80,9 @@ def server_config(given: Path | None, name: str | None) -> Config:
     all. Raises ConfigError.
     """
     if name is None:
-        return read_config(given)[0]
+        from supervisor.config.load import identify
+
+        return identify(file_of(given))
     return Config(name, name, MasterOptions(), LogOptions(), (), ())
 
 

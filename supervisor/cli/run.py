@@ -70,9 +70,12 @@ def run(
     does: PORT, WEB_CONCURRENCY, FORWARDED_ALLOW_IPS. The default address is 127.0.0.1:8000. Stop it
     with Ctrl-C, or: supervisor stop --name NAME
     """
+    from supervisor.master.predecessor import Start
     from supervisor.system import descriptors
 
     descriptors.hold_standard_descriptors()
+    begun = Start.now()
+    settings = begun.settings(settings)
     wanted = _wanted(app, name or _name_of(app), bind, os.environ)
     if children is not None:
         wanted.take("children", children)
@@ -80,8 +83,9 @@ def run(
         wanted.take("factory", True)
     if threads is not None:
         wanted.take("threads", threads)
-    _look(wanted, settings)
-    config, problems = load_table(_ORIGIN, wanted.table, settings, wanted.origins)
+    with begun.told():
+        _look(wanted, settings)
+        config, problems = load_table(_ORIGIN, wanted.table, settings, wanted.origins)
     if prints:
         from supervisor.cli import compose
 
@@ -91,8 +95,9 @@ def run(
     from supervisor.cli.start import prepare
     from supervisor.master.master import serve
 
-    prepare(config, problems)
-    serve(config, greet=_greet)
+    with begun.told():
+        prepare(config, problems)
+    serve(config, begun, greet=_greet)
 
 
 def _name_of(app: str) -> str:

@@ -28,6 +28,7 @@ from supervisor.log import entries
 if TYPE_CHECKING:
     from supervisor.config.decode import Problems
     from supervisor.config.schema import Config
+    from supervisor.master.predecessor import Start
 
 
 @click.command(epilog=rows_of_help("Exit statuses:", STATUSES))
@@ -42,16 +43,20 @@ def start(file: Path | None, settings: tuple[str, ...], dont_fork: bool, daemon:
     if daemon and dont_fork:
         raise click.UsageError("--daemon and --dont-fork exclude each other")
     descriptors.hold_standard_descriptors()
-    config, problems = read_config(file, settings)
-    prepare(config, problems, dont_fork=dont_fork)
+    from supervisor.master.predecessor import Start
+
+    begun = Start.now()
+    with begun.told():
+        config, problems = read_config(file, begun.settings(settings))
+        prepare(config, problems, dont_fork=dont_fork)
     from supervisor.master.master import serve
     from supervisor.master.single import serve_here
 
-    if daemon:
-        _start_daemon(config)
+    if daemon and begun.predecessor is None:
+        _start_daemon(config, begun)
     if dont_fork:
-        serve_here(config)
-    serve(config)
+        serve_here(config, begun)
+    serve(config, begun)
 
 
 def prepare(config: Config, problems: Problems, *, dont_fork: bool = False) -> None:
@@ -73,13 +78,13 @@ def _open_log(config: Config, dont_fork: bool) -> None:
         entries.wrap_streams()
 
 
-def _start_daemon(config: Config) -> NoReturn:
+def _start_daemon(config: Config, begun: Start) -> NoReturn:
     from supervisor.master import daemon
     from supervisor.master.master import serve
 
     if not config.log.file:
         entries.log.warning("log.file is empty: once the server is ready, nobody sees its log")
-    daemon.launch(lambda launcher: serve(config, launcher), config.log.file)
+    daemon.launch(lambda launcher: serve(config, begun, launcher), config.log.file)
 
 
 def _check_names(config: Config, problems: Problems) -> None:

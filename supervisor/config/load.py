@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -65,6 +66,41 @@ def load_table(
         found[apply(table, setting)] = "--set"
     problems = Problems(str(file), found)
     return _decode_file(file, table, problems), problems
+
+
+def identify(file: Path, environ: Mapping[str, str] = os.environ) -> Config:
+    """Who the server of `file` is: its name and `[master]`, as far as they can be read.
+
+    For what looks for a running server, whatever has happened to the file since it was started:
+    of a broken one the lines before the fault count, of a wrong key the default. Raises ConfigError
+    where there is no file.
+    """
+    try:
+        table = _read(file)
+    except ConfigError:
+        table = _beginning(file)
+    with contextlib.suppress(ConfigError):
+        table = expand(_own_table(file, table), environ, {})
+    for variable, key, value in list(overrides(environ, table)):
+        with contextlib.suppress(ConfigError):
+            apply(table, f"{key}={value}", variable)
+    problems = Problems(str(file))
+    master = decode(MasterOptions, table.get("master", {}), "master", problems)
+    name = _name(file, table, problems)
+    return Config(str(file), name, master or MasterOptions(), LogOptions(), (), ())
+
+
+def _beginning(file: Path) -> dict[str, Any]:
+    """The table of as many lines as make sense."""
+    try:
+        lines = file.read_bytes().decode("utf-8", "replace").splitlines()
+    except OSError as error:
+        raise ConfigError([f"{file}: {error.strerror}"]) from None
+    while lines:
+        lines.pop()
+        with contextlib.suppress(ValueError, RecursionError):
+            return tomllib.loads("\n".join(lines))
+    return {}
 
 
 def has_own_table(project: Path) -> bool:

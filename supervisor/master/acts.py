@@ -14,11 +14,12 @@ from supervisor.master import shutdown, verdicts
 from supervisor.master.boot import MARGIN
 from supervisor.master.booted import Booted
 from supervisor.master.cause import caught
-from supervisor.master.children import GRACE, Children
+from supervisor.master.children import Children
 from supervisor.master.generation import Generation
+from supervisor.master.standing import GRACE
 from supervisor.master.verdicts import Verdict
 from supervisor.scoreboard.layout import ServerState
-from supervisor.scoreboard.records import History, Incident
+from supervisor.scoreboard.records import Drain, History, Incident
 from supervisor.system import process
 from supervisor.system.clock import wall_clock
 
@@ -38,11 +39,19 @@ class Acts:
         self._booted = booted
         self._children = children
         self._add = add
-        self._history = History()
+        self.history = History()
+        self.on_announce: Callable[[Generation], None] | None = None  # of a successor on trial
+        self.on_drains: Callable[[list[Drain]], None] | None = None  # of a predecessor that drains
+        self.elders: list[Drain] = []  # of masters before this one
+        self.masters: set[int] = set()  # among our children
 
     def newest(self) -> Generation:
         """The generation that was begun last."""
         return self.generations[max(self.generations)]
+
+    def published(self) -> list[Generation]:
+        """Those that readers were shown, oldest first: they see the last one."""
+        return [one for one in self.generations.values() if one.is_published]
 
     @singledispatchmethod
     def perform(self, verdict: Verdict) -> None:
@@ -56,10 +65,12 @@ class Acts:
             within = self._booted.config.master.start_timeout + MARGIN
             self._booted.notifier.status("starting again", within)
         try:
-            generation = Generation(self._booted, number, self._history)
+            generation = Generation(self._booted, number, self.history)
             self.generations[number] = generation
             generation.init(self._children.lives[number].start_by)
-            if self._children.lives.serving is None:
+            if self._children.on_trial:
+                generation.board.set_shared(True)
+            elif self._children.lives.serving is None:
                 generation.publish()
         except BaseException as error:
             cause = caught(error)
@@ -90,11 +101,19 @@ class Acts:
     @perform.register
     def _(self, verdict: verdicts.Announce) -> None:
         generation = self.generations[verdict.number]
-        generation.publish()
         generation.set_state(ServerState.RUNNING)
-        self._show_drains()
         if verdict.is_whole:
             generation.hear_no_more()
+        if self.on_announce is None:
+            self.serve(generation)
+            self.tell_service_manager()
+        else:
+            self.on_announce(generation)
+
+    def serve(self, generation: Generation) -> None:
+        """It is the one that serves: readers hear of it."""
+        generation.publish()
+        self.show_drains()
         count = generation.forked
         log.info(
             "server ready",  # waited for by tests and scripts
@@ -104,11 +123,20 @@ class Acts:
             generation=generation.number,
             after=time.monotonic() - generation.begun,
         )
-        self._booted.notifier.ready(f"running: {count} children")
         if self._booted.launcher is not None:
             self._booted.launcher.release()
         if generation.number == 1:
             self._booted.greet(self._booted)
+
+    def tell_service_manager(self) -> None:
+        """All is ready, and this is the main process."""
+        self._booted.notifier.ready(f"running: {len(self.newest().slots)} children")
+
+    def merge(self, history: History) -> None:
+        """Remember what went wrong under the predecessor."""
+        self.history.crashes, self.history.deaths = history.crashes, history.deaths
+        self.history.incidents = history.incidents
+        self._show_history()
 
     @perform.register
     def _(self, verdict: verdicts.Tell) -> None:
@@ -136,13 +164,13 @@ class Acts:
 
     @perform.register
     def _(self, verdict: verdicts.Bury) -> None:
-        known = self._history.incidents
+        known = self.history.incidents
         report = self.generations[verdict.number].deaths.bury(verdict)
         if report is not None:
-            self._history.add_crash(report)
-        if report is not None or self._history.incidents is not known:
+            self.history.add_crash(report)
+        if report is not None or self.history.incidents is not known:
             self._show_history()
-        self._show_drains()
+        self.show_drains()
         if self._children.cause is not None:
             self._tell_progress()
 
@@ -160,7 +188,7 @@ class Acts:
         log.info("generation gone", generation=verdict.number)
         self._children.discarded(verdict.number)
         if not self.generations:
-            shutdown.kill_strays(self._booted.spared)
+            shutdown.kill_strays(self._booted.spared | self.masters)
 
     @perform.register
     def _(self, verdict: verdicts.Restart) -> None:
@@ -170,7 +198,7 @@ class Acts:
             self.newest().set_state(ServerState.STARTING)
         self._booted.notifier.status(f"restarting: {cause.message or cause.reason}")
         if cause.reason == "start-failure":
-            self._note_failure("failed restart", number - 1, cause.message or cause.reason)
+            self.note_failure("failed restart", number - 1, cause.message or cause.reason)
 
     @perform.register
     def _(self, verdict: verdicts.Renew) -> None:
@@ -181,7 +209,7 @@ class Acts:
         number, wait, cause = verdict
         reason = cause.message or cause.reason
         log.error("renewal failed", generation=number, again_in=wait, reason=reason)
-        self._note_failure("failed renewal", number, reason)
+        self.note_failure("failed renewal", number, reason)
 
     @perform.register
     def _(self, verdict: verdicts.Linger) -> None:
@@ -206,21 +234,31 @@ class Acts:
 
     # Help for those.
 
-    def _show_drains(self) -> None:
-        """Name to readers the generations that are older than the one they see."""
-        published = [one for one in self.generations.values() if one.is_published]
-        if not published:
-            return
-        *older, shown = published
-        counts = {number: len(life.members) for number, life in self._children.lives.items()}
-        drains = [one.drain(counts.get(one.number, 0)) for one in older]
-        shown.board.set_draining([drain for drain in drains if drain.children])
+    def show_drains(self) -> None:
+        """Name to readers the generations that are older than the one they see, or to the master
+        that they see.
+        """
+        published = self.published()
+        if self.on_drains is not None:
+            self.on_drains(self._drains_of(published))
+        elif published:
+            *older, shown = published
+            shown.board.set_draining([*self.elders, *self._drains_of(older)])
 
-    def _note_failure(
-        self, kind: Literal["failed restart", "failed renewal"], number: int, reason: str
+    def _drains_of(self, generations: Iterable[Generation]) -> list[Drain]:
+        counts = {number: len(life.members) for number, life in self._children.lives.items()}
+        drains = [one.drain(counts.get(one.number, 0)) for one in generations]
+        return [drain for drain in drains if drain.children]
+
+    def note_failure(
+        self,
+        kind: Literal["failed restart", "failed renewal", "failed reload"],
+        number: int,
+        reason: str,
     ) -> None:
+        """Let `why` tell of it."""
         at = wall_clock() / 1e9
-        self._history.add_incident(Incident(at=at, kind=kind, generation=number, reason=reason))
+        self.history.add_incident(Incident(at=at, kind=kind, generation=number, reason=reason))
         self._show_history()
 
     def _show_history(self) -> None:
@@ -244,7 +282,7 @@ class Acts:
         before = min((one for one in younger if one), default=None)
         if others and before is None:
             return
-        shutdown.kill_strays(self._booted.spared | living | helpers, before)
+        shutdown.kill_strays(self._booted.spared | self.masters | living | helpers, before)
 
     def _tell_progress(self) -> None:
         """While the server stops: let the service manager wait as long as our own deadlines

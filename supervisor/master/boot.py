@@ -8,6 +8,7 @@ import itertools
 import os
 import signal
 import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -18,7 +19,7 @@ from supervisor.child.registry import Loaded
 from supervisor.config.address import Listen
 from supervisor.config.decode import Problems
 from supervisor.config.schema import Config
-from supervisor.errors import ConfigError, NoPermission, StartError, Stop
+from supervisor.errors import ConfigError, StartError, Stop
 from supervisor.log import entries
 from supervisor.log.entries import log
 from supervisor.master import before
@@ -26,15 +27,18 @@ from supervisor.master.booted import Booted, Greeting, no_greeting
 from supervisor.master.cause import Cause
 from supervisor.master.daemon import Launcher
 from supervisor.master.guard import Guard
+from supervisor.master.messages import Progress
 from supervisor.master.modules import keep_ears, log_abandoned
+from supervisor.master.predecessor import Start
 from supervisor.master.shutdown import leave
 from supervisor.system import descriptors, privileges, process, signals
-from supervisor.system.adoption import adopt
+from supervisor.system.adoption import Claims, adopt
 from supervisor.system.clock import Instant
-from supervisor.system.files import is_pid_file, write_atomically
 from supervisor.system.listeners import Listener, open_listener
 from supervisor.system.lookup import runtime_directories
 from supervisor.system.notify import Notifier, take_inherited
+from supervisor.system.parenthood import Parenthood
+from supervisor.system.pid_file import PidFile
 from supervisor.system.privileges import Identity
 from supervisor.system.recorder import SignalRecorder
 from supervisor.system.resources import Resources
@@ -50,9 +54,14 @@ class Boot:
     """The steps, and what they have acquired. `signals` records from the first step on."""
 
     def __init__(
-        self, config: Config, launcher: Launcher | None = None, greet: Greeting = no_greeting
+        self,
+        config: Config,
+        start: Start,
+        launcher: Launcher | None = None,
+        greet: Greeting = no_greeting,
     ) -> None:
-        self.config = config
+        self.config = config if start.predecessor is None else start.predecessor.adapt(config)
+        self._start = start
         self.resources = Resources()
         self.signals = SignalRecorder()
         self.notifier = Notifier(os.environ)
@@ -61,6 +70,11 @@ class Boot:
         # How a shell without job control marks what it started with `&`: the terminal is not ours.
         self._in_background = signals.is_ignored(signal.SIGINT)
         self._started_at = Instant.now()
+        self._pid_file: PidFile | None = None
+        self.parenthood: Parenthood | None = None  # what this process becomes, if it does not end
+        if start.predecessor is not None:
+            self._started_at = Instant(*start.predecessor.bequest.started_at)
+            self.notifier.hold()
 
     def listen_to_signals(self) -> None:
         """Be deaf no more, also to what our parent blocked, or the fork of a daemon."""
@@ -71,11 +85,17 @@ class Boot:
 
     def leave(self, cause: Cause) -> NoReturn:
         """Give everything back, and end this process."""
+        if self._start.predecessor is not None and cause.signum is None:
+            self._start.predecessor.fail(cause.status, cause.message or cause.reason)
         self.resources.release()
+        if self.parenthood is not None:
+            self.parenthood.become()
         leave(cause)
 
     def run(self) -> Booted:
         """Take every step. Raises SupervisorError, and Stop when told to stop."""
+        if self._start.predecessor is not None:
+            self._start.predecessor.refuse_another(self.config)
         config, strangers = self.config, frozenset(process.own_children())
         self.resources.add("service manager", self.notifier.close)
         group = ProcessGroup(self._in_background)
@@ -84,17 +104,21 @@ class Boot:
         self.notifier.status("starting", config.master.start_timeout + MARGIN)
         identity = privileges.wanted(config.master)
         runtime = self._own_runtime_directory(identity)
-        if config.master.pid_file:
-            self._write_pid_file(config.master.pid_file)
+        self._write_pid_file()
         self._obey()
         listeners = self._open_listeners()
         if identity is not None:
             self._drop_privileges(identity, runtime, listeners)
+        if self._start.predecessor is None:
+            runtime.listen()
         if config.master.before:
             before.run_all(config, self.signals, self.notifier)
             self.notifier.status("starting", config.master.start_timeout + MARGIN)
         start_by = time.monotonic() + config.master.start_timeout
         loaded = self._load()
+        if self._start.predecessor is not None:
+            self._start.predecessor.tell(Progress("imported"))
+            _refuse_exclusive(config, loaded)
         process.set_title(f"supervisor: {config.name} master")
         self._obey()
         spared = group.strangers | strangers
@@ -117,7 +141,19 @@ class Boot:
             notifier=self.notifier,
             launcher=self._launcher,
             greet=self._greet,
+            start=self._start,
+            pid_file=self._pid_file,
+            first=self._first(),
         )
+
+    def _first(self) -> int:
+        """Who started us waits for our pid, unless a service manager follows the main process, or
+        a daemon was wanted. As pid 1 we stay in any case.
+        """
+        if self._start.predecessor is not None:
+            return self._start.predecessor.bequest.first
+        leaves = self.notifier.is_there or self._launcher is not None
+        return 0 if leaves and os.getpid() != 1 else os.getpid()
 
     def _leave_behind(self, raised: signal.Signals, frame: FrameType | None) -> NoReturn:
         """User code has swallowed Stop, and does not end: leave from inside the handler."""
@@ -127,15 +163,20 @@ class Boot:
         self.leave(Cause.start_failure(message) if is_deadline else Cause.by_signal(raised))
 
     def _own_runtime_directory(self, identity: Identity | None) -> RuntimeDirectory:
-        config = self.config
+        config, predecessor = self.config, self._start.predecessor
+        if predecessor is not None:
+            runtime = RuntimeDirectory(Path(predecessor.bequest.runtime), config.name)
+            runtime.claim.made = predecessor.bequest.is_made
+            runtime.join(self.resources, predecessor.control)
+            return runtime
         places = runtime_directories(config.name, config.master.runtime_directory)
         runtime = RuntimeDirectory(places[0], config.name)
         runtime.acquire(self.resources, None if identity is None else identity.uid)
         return runtime
 
-    def _private(self) -> tuple[int, ...]:
-        launcher = () if self._launcher is None else self._launcher.descriptors()
-        return (*self.notifier.descriptors(), *launcher)
+    def _private(self) -> list[Callable[[], Iterable[int]]]:
+        launcher = [] if self._launcher is None else [self._launcher.descriptors]
+        return [self.notifier.descriptors, *launcher]
 
     def _drop_privileges(
         self, identity: Identity, runtime: RuntimeDirectory, listeners: _Listeners
@@ -150,7 +191,7 @@ class Boot:
                 raise privileges.refused(identity, error) from None
         privileges.become(identity)
         log.info("privileges dropped", user=identity.name or identity.uid)
-        paths = [str(runtime.path)] if runtime.made else []
+        paths = [str(runtime.path)] if runtime.claim.made else []
         paths += [self.config.master.pid_file] if self.config.master.pid_file else []
         for listener in itertools.chain(*listeners.values()):
             if listener.address.scheme == "unix" and not listener.inherited:
@@ -166,27 +207,22 @@ class Boot:
         uid, gid = identity.uid, identity.gid
         runtime.give_to(uid, gid)
         entries.give_to(uid, gid)
-        if self.config.master.pid_file:
-            os.chown(self.config.master.pid_file, uid, gid, follow_symlinks=False)
+        if self._pid_file is not None:
+            self._pid_file.give_to(uid, gid)
         for section in self.config.workers:
             for listen, listener in zip(section.listen, listeners[section.name], strict=True):
                 if not listen.owner:
                     listener.give_to(uid, gid)
 
-    def _write_pid_file(self, name: str) -> None:
-        path = Path(os.path.abspath(name))
-        try:
-            if not is_pid_file(path):
-                problem = "exists and is no pid file; not overwritten"
-                raise ConfigError([f"{self.config.file}: master.pid_file: {path}: {problem}"])
-            self.resources.add_path(path)
-            write_atomically(path, b"%d\n" % os.getpid())
-            self.resources.see(path)
-        except PermissionError as error:
-            raise NoPermission(f"master.pid_file: {path}: {error.strerror}") from None
-        except OSError as error:
-            problem = f"{self.config.file}: master.pid_file: {path}: {error.strerror}"
-            raise ConfigError([problem]) from None
+    def _write_pid_file(self) -> None:
+        name = self.config.master.pid_file
+        if not name:
+            return
+        self._pid_file = PidFile(name, f"{self.config.file}: master.pid_file", self.resources)
+        if self._start.predecessor is None:
+            self._pid_file.write()
+        else:
+            self._pid_file.stage()
 
     def _obey(self) -> None:
         """Between two steps: raise Stop for a termination signal that has come."""
@@ -196,7 +232,7 @@ class Boot:
     def _open_listeners(self) -> _Listeners:
         config = self.config
         wanted = {section.name: section.listen for section in config.workers}
-        adopted = adopt(take_inherited(os.environ), wanted)
+        adopted = self._adopted(wanted)
         opened: _Listeners = {}
         for section in config.workers:
             opened[section.name] = tuple(
@@ -207,6 +243,22 @@ class Boot:
                 listener.backlog = section.common.backlog
                 log.info("listening", worker=section.name, address=listener.address)
         return opened
+
+    def _adopted(self, wanted: Mapping[str, Sequence[Listen]]) -> Claims:
+        """The listeners that are open already: handed to us, or a predecessor's."""
+        if self._start.predecessor is None:
+            return adopt(take_inherited(os.environ), wanted)
+        claims = self._start.predecessor.claims(wanted)
+        for listener in claims.values():
+            if not listener.inherited:
+                self._keep(listener)
+        return claims
+
+    def _keep(self, listener: Listener) -> None:
+        """A predecessor has bound it; it will be ours."""
+        if listener.address.scheme == "unix":
+            self.resources.add_socket(listener.address.path)
+        self.resources.add(str(listener.address), listener.release)
 
     def _open(self, listen: Listen, backlog: int) -> Listener:
         if listen.address.scheme == "unix":
@@ -236,3 +288,14 @@ class Boot:
             after("user code")
         problems.raise_if_any()
         return loaded
+
+
+def _refuse_exclusive(config: Config, loaded: Loaded) -> None:
+    """A module that bears no second one of itself cannot be made beside a predecessor."""
+    problems = [
+        f"{config.file}: modules.{one.name}: it is exclusive; stop the server and start it"
+        for one in loaded.modules
+        if one.kind.exclusive
+    ]
+    if problems:
+        raise ConfigError(problems)

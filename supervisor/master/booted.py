@@ -15,10 +15,12 @@ from supervisor.config.schema import Config
 from supervisor.master.daemon import Launcher
 from supervisor.master.guard import Guard
 from supervisor.master.policy import Policy
+from supervisor.master.predecessor import Start
 from supervisor.scoreboard.records import Description, Section
 from supervisor.system.clock import Instant
 from supervisor.system.listeners import Listener
 from supervisor.system.notify import Notifier
+from supervisor.system.pid_file import PidFile
 from supervisor.system.recorder import SignalRecorder
 from supervisor.system.resources import Resources
 from supervisor.system.runtime import RuntimeDirectory, file_of
@@ -43,13 +45,16 @@ class Booted(NamedTuple):
     group: ProcessGroup
     started_at: Instant
     start_by: float  # monotonic s: the first generation must be ready
-    private: tuple[int, ...]  # descriptors that no child may keep
+    private: list[Callable[[], Iterable[int]]]  # tell the descriptors that no child may keep
     strangers: frozenset[int]  # children of this process before it was ours
     guard: Guard
     descriptor_limit: int  # soft, as it was at the start; the children get it back
     notifier: Notifier
     launcher: Launcher | None  # who waits for readiness, under --daemon
     greet: Greeting  # called when the first generation is ready
+    start: Start
+    pid_file: PidFile | None
+    first: int  # pid of the process that stays as the parent of all masters, 0 for none
 
     @property
     def refuses(self) -> bool:
@@ -57,7 +62,7 @@ class Booted(NamedTuple):
         dropped SYN would be sent again to the same container.
         """
         door = self.config.master.door
-        return door == "refuse" or (door == "auto" and os.getpid() == 1)
+        return door == "refuse" or (door == "auto" and 1 in (os.getpid(), self.first))
 
     def file(self, name: str) -> Path:
         """Register a file in the runtime directory that lasts as long as this process."""

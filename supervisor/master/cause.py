@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import signal
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from supervisor.child.names import describe
 from supervisor.errors import Exit, Stop, SupervisorError, is_shortage
 from supervisor.log.entries import log
+
+RELOADED: Final = "reload"  # the reason of a master that has handed over
 
 
 class Cause(NamedTuple):

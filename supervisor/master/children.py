@@ -10,12 +10,13 @@ were told drain beside it.
 
 from __future__ import annotations
 
+import itertools
 import signal
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from supervisor.errors import Exit
-from supervisor.master.cause import Cause
+from supervisor.master.cause import RELOADED, Cause
 from supervisor.master.policy import Policy, pause_after_failures, pause_after_service
 from supervisor.master.standing import Lives, Member, Standing
 from supervisor.master.verdicts import (
@@ -24,11 +25,9 @@ from supervisor.master.verdicts import (
     Bury,
     Death,
     Discard,
-    Dump,
     End,
     Ended,
     Fork,
-    Kill,
     Linger,
     Renew,
     RenewalFailed,
@@ -37,7 +36,6 @@ from supervisor.master.verdicts import (
     Verdict,
 )
 
-GRACE: Final = 1.0  # s that a late child has to write down where it hangs
 _DRAINING: Final = 2  # generations that may drain at a time
 _ORDERS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGPWR)
 
@@ -45,12 +43,15 @@ _ORDERS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGPWR)
 class Children:
     """The table. `lives` has the living generations by number, oldest first."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, first: int = 1) -> None:
         self.lives = Lives()
+        self.on_trial = False  # a successor, until it is the server
+        self.elders_occupy = False  # a predecessor has exclusive children
+        self._first = first  # generation of this master
         self.cause: Cause | None = None  # why the server ends
         self.told: signal.Signals | None = None  # drain_delay runs since that signal
         self._policy = policy
-        self._number = 0
+        self._number = first - 1
         self._orders = 0
         self._failures = 0  # in a row
         self._begin_at: float | None = None
@@ -74,6 +75,11 @@ class Children:
             instants += life.deadlines()
         return min((one for one in instants if one is not None), default=float("inf"))
 
+    @property
+    def last_number(self) -> int:
+        """The last number that a generation was given."""
+        return self._number
+
     # Facts.
 
     def begin(self, now: float, start_by: float | None = None) -> list[Verdict]:
@@ -95,10 +101,10 @@ class Children:
         life = self.lives[number]
         life.slots, life.exclusive = frozenset(slots), frozenset(exclusive)
         life.is_made, life.begun = True, now
-        is_held = any(one.occupies() for one in self.lives.values())
+        is_held = self.elders_occupy or any(one.occupies() for one in self.lives.values())
         life.held = life.exclusive if is_held else frozenset()
         if life.slots == life.held:
-            return self._relieve(life, now)
+            return self._complete(life, now) if self.on_trial else self._relieve(life, now)
         return [Fork(number, life.slots - life.held)]
 
     def forked(self, number: int, pids: Mapping[int, int], now: float) -> list[Verdict]:
@@ -120,6 +126,29 @@ class Children:
             return self._tell(life, cause.reason, now, after_crash=True)
         return self._fail(life, cause, now)
 
+    def reserve(self) -> int:
+        """The number of the first generation of a successor."""
+        self._number += 1
+        return self._number
+
+    def taken_over(self, last: int, now: float) -> None:
+        """This master is the server now; `last`: the last number that its predecessor has used."""
+        self.on_trial = False
+        self._number = max(self._number, last)
+        self._renew_at = now + self._policy.renew_after()
+
+    def relieved(self) -> list[Verdict]:
+        """No predecessor has exclusive children any more."""
+        self.elders_occupy = False
+        return self.lives.unheld(self.elders_occupy)
+
+    def handed_over(self, now: float) -> list[Verdict]:
+        """A successor is the server now: all drain, and that is the end of this master."""
+        self.cause = self.cause or Cause(RELOADED)
+        self._begin_at = self._linger_until = self._renew_at = None
+        told = [self._tell(life, "reload", now, after_crash=False) for life in self.lives.untold()]
+        return [*itertools.chain(*told), *self._gone()]
+
     def discarded(self, number: int) -> None:
         """The modules of a generation that is gone are destroyed."""
         self._discarding.discard(number)
@@ -132,10 +161,7 @@ class Children:
         life.waiting.discard(slot)
         if life.is_told or life.ready_at is not None or not life.is_complete:
             return []
-        life.ready_at = now
-        self._failures = 0
-        self._renew_at = now + self._policy.renew_after()
-        return [Announce(number, not life.held), *self._relieve(life, now)]
+        return self._complete(life, now)
 
     def died(self, pid: int, end: Ended, now: float) -> list[Verdict]:
         """A child was reaped."""
@@ -145,7 +171,7 @@ class Children:
         life, slot = found
         member = life.members.pop(pid)
         life.waiting.discard(slot)
-        meaning = self._meaning(member, end)
+        meaning = member.meaning(end, is_ending=self.cause is not None, told=self.told)
         verdicts: list[Verdict] = [Bury(life.number, slot, pid, meaning)]
         if meaning is Death.FINISHED:
             life.finished += 1
@@ -185,8 +211,7 @@ class Children:
         timeout = self._policy.stop_timeout
         if cause.signum is None and cause.status is not Exit.OK:
             timeout = min(timeout, self._policy.crash_timeout)
-        for life in self.lives.values():
-            life.end_by(now + timeout)
+        self.lives.end_by(now + timeout)
         return [End(cause), *self._gone()]
 
     def tick(self, now: float) -> list[Verdict]:
@@ -199,26 +224,26 @@ class Children:
         if self._renew_at is not None and now >= self._renew_at:
             verdicts += self._renewed_by_age(now)
         for life in list(self.lives.values()):
-            verdicts += self._late(life, now)
-        return verdicts + self._overdue(now) + self._gone()
+            verdicts += life.late(now)
+            if life.is_given_up(now):
+                verdicts += self._lost(life, Cause.start_failure(life.lateness()), now)
+        return verdicts + self.lives.overdue(now) + self._gone()
 
     # What follows from them.
 
-    def _meaning(self, member: Member, end: Ended) -> Death:
-        if end.finished and end.exit_code == 0:
-            return Death.FINISHED
-        if self.cause is not None or member.is_told:
-            return Death.CONSEQUENCE
-        # The terminal's Ctrl-C reaches the children as well, at once.
-        if self.told is signal.SIGINT and end.exit_code == 0:
-            return Death.CONSEQUENCE
-        return Death.CAUSE
+    def _complete(self, life: Standing, now: float) -> list[Verdict]:
+        """All of it is ready that counts."""
+        life.ready_at = now
+        self._failures = 0
+        if not self.on_trial:
+            self._renew_at = now + self._policy.renew_after()
+        return [Announce(life.number, not life.held), *self._relieve(life, now)]
 
     def _after_a_death(self, life: Standing, now: float) -> list[Verdict]:
         verdicts: list[Verdict] = []
         if self.told is signal.SIGINT and self.cause is None and not life.members:
             verdicts += self.end(Cause.by_signal(self.told), now)
-        return verdicts + self._unheld(now) + self._gone()
+        return verdicts + self.lives.unheld(self.elders_occupy) + self._gone()
 
     def _lost(self, life: Standing, cause: Cause, now: float) -> list[Verdict]:
         """A generation has lost a child that it needs."""
@@ -228,7 +253,7 @@ class Children:
 
     def _crash(self, life: Standing, ready_at: float, cause: Cause, now: float) -> list[Verdict]:
         """It was the generation that served, since `ready_at`."""
-        if not self._policy.restarts or self.told is not None:
+        if not self._policy.restarts or self.told is not None or self.on_trial:
             return self.end(cause, now)
         verdicts = self._tell(life, cause.reason, now, after_crash=True)
         if self.lives.coming is None:
@@ -238,7 +263,7 @@ class Children:
 
     def _fail(self, life: Standing, cause: Cause, now: float) -> list[Verdict]:
         """It has ended before it was ready. The first generation ends the server."""
-        if self.told is not None or life.number == 1:
+        if self.told is not None or life.number == self._first:
             return self.end(cause.before_ready() if cause.status is Exit.CRASH else cause, now)
         verdicts = self._tell(life, "start-failure", now, after_crash=True)
         self._failures += 1
@@ -263,7 +288,7 @@ class Children:
         for life in self.lives.untold():
             if life is not successor:
                 verdicts += self._tell(life, "renewal", now, after_crash=False)
-        return verdicts + self._unheld(now)
+        return verdicts + self.lives.unheld(self.elders_occupy)
 
     def _tell(self, life: Standing, reason: str, now: float, *, after_crash: bool) -> list[Verdict]:
         """Tell all of a generation. Exclusive children have less time after a crash: others wait
@@ -275,29 +300,19 @@ class Children:
         verdicts: list[Verdict] = [Tell(life.number, tuple(life.members), reason)]
         draining = [one for one in self.lives.draining() if one.members]
         if len(draining) > _DRAINING:
-            verdicts += self._kill(draining[0], "too-many-generations")
+            verdicts += draining[0].kill("too-many-generations")
         return verdicts + self._gone()
-
-    def _kill(self, life: Standing, reason: str) -> list[Verdict]:
-        return [Kill(life.kill(), reason)] if life.members else []
-
-    def _unheld(self, now: float) -> list[Verdict]:
-        """Exclusive children that need no longer wait for their predecessors."""
-        for life in self.lives.untold():
-            older = [one for one in self.lives.values() if one.number < life.number]
-            if life.held and not any(one.occupies() for one in older):
-                return [Fork(life.number, life.held)]
-        return []
 
     def _ordered_again(self, signum: signal.Signals) -> list[Verdict]:
         """A second TERM or INT while the server stops: kill what is left, now."""
         self._orders += signum in (signal.SIGTERM, signal.SIGINT)
         if self._orders < 2:
             return []
-        return [one for life in self.lives.values() for one in self._kill(life, "second-signal")]
+        return [one for life in self.lives.values() for one in life.kill("second-signal")]
 
     def _is_busy(self) -> bool:
-        return self.lives.coming is not None or self.cause is not None or self._begin_at is not None
+        is_ending = self.cause is not None or self.on_trial
+        return is_ending or self.lives.coming is not None or self._begin_at is not None
 
     def _renewed_by_age(self, now: float) -> list[Verdict]:
         self._renew_at = None
@@ -305,21 +320,6 @@ class Children:
         if serving is None or self._is_busy():
             return []
         return [Renew(serving.number, "again" if self._failures else "age"), *self.begin(now)]
-
-    def _late(self, life: Standing, now: float) -> list[Verdict]:
-        """start_timeout: dump those that are late, and a second later give up."""
-        if not life.waiting or life.is_told or now < (life.give_up_at or life.start_by):
-            return []
-        if life.give_up_at is None:
-            life.late, life.give_up_at = frozenset(life.waiting), now + GRACE
-            return [Dump(life.number, life.late)]
-        numbers = ", ".join(map(str, sorted(life.late)))
-        message = f"slot {numbers} not ready within start_timeout, and deaf to SIGALRM"
-        return self._lost(life, Cause.start_failure(message), now)
-
-    def _overdue(self, now: float) -> list[Verdict]:
-        late = [pid for life in self.lives.values() for pid in life.overdue(now)]
-        return [Kill(tuple(late), "stop-timeout")] if late else []
 
     def _gone(self) -> list[Verdict]:
         gone = [life for life in self.lives.values() if life.is_gone]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import signal
 import time
@@ -170,7 +171,8 @@ class Generation:
         """In a child: close what belongs to the master or to other children."""
         if self._booted.launcher is not None:
             self._booted.launcher.leave_streams()
-        for descriptor in (*self._booted.private, *self._booted.runtime.descriptors()):
+        private = itertools.chain.from_iterable(tell() for tell in self._booted.private)
+        for descriptor in (*private, *self._booted.runtime.descriptors()):
             os.close(descriptor)
         for section, listeners in self._booted.listeners.items():
             if section != slot.section:
@@ -267,7 +269,7 @@ class Generation:
             death,
             self._boxes[number],
             uptime=time.monotonic() - self._forked_at[number],
-            is_late=number in life.late,
+            is_late=number in life.late_slots,
             is_cause=not life.is_told,
         )
         self.readiness.forget(number)

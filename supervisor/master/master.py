@@ -21,7 +21,9 @@ from supervisor.master.cause import Cause, caught
 from supervisor.master.children import Children
 from supervisor.master.daemon import Launcher
 from supervisor.master.generation import Generation
+from supervisor.master.masters import Masters
 from supervisor.master.modules import log_abandoned
+from supervisor.master.predecessor import Start
 from supervisor.master.verdicts import Verdict
 from supervisor.system import process, signals
 
@@ -33,8 +35,11 @@ class Master:
         self._boot = boot
         self._booted = booted
         self._signals = booted.signals
-        self._children = Children(booted.policy())
+        predecessor = booted.start.predecessor
+        first = 1 if predecessor is None else predecessor.bequest.generation
+        self._children = Children(booted.policy(), first)
         self._acts = Acts(booted, self._children, self._add)
+        self._masters = Masters(booted, self._children, self._acts, self._add)
         self._verdicts: deque[Verdict] = deque()
         # What is gone is discarded when nothing else is to be done: `destroy` may take its time.
         self._discards: deque[Verdict] = deque()
@@ -50,19 +55,29 @@ class Master:
             return self._run()
 
     def _run(self) -> Cause:
-        while not self._children.is_over or self._verdicts or self._discards:
+        while not self._is_over() or self._verdicts or self._discards:
             if self._verdicts or self._discards:
-                self._acts.perform((self._verdicts or self._discards).popleft())
+                self._perform((self._verdicts or self._discards).popleft())
                 continue
             self._wait()
             self.handle_sigs()
             self._note_ready()
+            self._masters.look(time.monotonic())
             if self._children.cause is not None:
                 shutdown.refuse(self._booted)
             self._add(self._children.tick(time.monotonic()))
         cause = self._children.cause
         assert cause is not None
+        self._boot.parenthood = self._masters.parenthood()
         return cause
+
+    def _is_over(self) -> bool:
+        return self._children.is_over and self._masters.are_gone
+
+    def _perform(self, verdict: Verdict) -> None:
+        if isinstance(verdict, verdicts.End):
+            self._masters.end(verdict.cause, time.monotonic())
+        self._acts.perform(verdict)
 
     def _add(self, found: Iterable[Verdict]) -> None:
         for verdict in found:
@@ -72,12 +87,12 @@ class Master:
     def _wait(self) -> None:
         """Wait until something happens, or is due; without a deadline for as long as it takes."""
         notifier = self._booted.notifier
-        until = min(self._children.next_deadline(), notifier.due)
+        until = min(self._children.next_deadline(), notifier.due, self._masters.due)
         left = None if until == float("inf") else max(0.0, until - time.monotonic())
         ready = [
             one for each in self._acts.generations.values() for one in each.readiness.descriptors()
         ]
-        self._signals.wait(left, *ready)
+        self._signals.wait(left, *ready, *self._masters.descriptors())
         notifier.ping(time.monotonic())
 
     # What has happened.
@@ -87,6 +102,8 @@ class Master:
         beside it are its consequences.
         """
         for number in self._signals.take():
+            if self._masters.pass_on(number):
+                continue
             if number in signals.TERMINATIONS:
                 self._add(self._children.signalled(number, time.monotonic()))
             elif number is signal.SIGCHLD:
@@ -100,7 +117,8 @@ class Master:
 
     def _note_death(self, death: process.Death) -> None:
         if self._children.lives.of(death.pid) is None:
-            self._booted.guard.note_death(death)  # if it is not an orphan that was adopted
+            self._masters.note_death(death)  # if it is not an orphan that was adopted
+            self._booted.guard.note_death(death)
             return
         self._note_ready()  # it may have told, and finished, since the last look
         found = self._children.lives.of(death.pid)
@@ -127,6 +145,7 @@ class Master:
         pid = life.pids_by_slot().get(slot)
         if pid is not None and slot in life.waiting:
             generation.become_ready(slot, pid)
+            self._masters.tell_progress(life)
             self._add(self._children.ready(number, slot, now))
 
     def _print_statistics(self) -> None:
@@ -161,12 +180,15 @@ class Master:
 
 
 def serve(
-    config: Config, launcher: Launcher | None = None, greet: Greeting = no_greeting
+    config: Config,
+    start: Start,
+    launcher: Launcher | None = None,
+    greet: Greeting = no_greeting,
 ) -> NoReturn:
     """Boot, live, release everything, and end this process with the true status. `greet` is called
     when the first generation is ready.
     """
-    boot = Boot(config, launcher, greet)
+    boot = Boot(config, start, launcher, greet)
     boot.listen_to_signals()
     try:
         cause = Master(boot, boot.run()).run()

@@ -9,7 +9,7 @@ from supervisor.errors import Exit, ScoreboardError
 from supervisor.log import entries
 from supervisor.log.entries import log
 from supervisor.master.booted import Booted
-from supervisor.master.cause import Cause
+from supervisor.master.cause import RELOADED, Cause
 from supervisor.scoreboard.writer import Scoreboard
 from supervisor.system import descriptors, process
 from supervisor.views import statistics, table
@@ -22,7 +22,7 @@ def close_door(booted: Booted) -> None:
     booted.notifier.stopping("stopping")
     for listeners in booted.listeners.values():
         for listener in listeners:
-            if not listener.inherited:
+            if not listener.outlives_us:
                 listener.close_door()
     refuse(booted)
 
@@ -31,7 +31,7 @@ def refuse(booted: Booted) -> None:
     """Where the door refuses: as soon as the queue of a listener is empty, nobody else gets in."""
     if booted.refuses:
         for listener in itertools.chain(*booted.listeners.values()):
-            if not listener.inherited:
+            if not listener.outlives_us:
                 listener.refuse()
 
 
@@ -65,8 +65,11 @@ def leave(cause: Cause) -> NoReturn:
     """Say why, and end this process as `cause` says: by the signal, or with its status."""
     if cause.message and cause.status != Exit.OK:
         entries.say_error(cause.message)
-    status = cause.reason if cause.signum is not None else int(cause.status)
-    log.info("server stopped", status=status)
+    if cause.reason == RELOADED:
+        log.info("master gone")
+    else:
+        status = cause.reason if cause.signum is not None else int(cause.status)
+        log.info("server stopped", status=status)
     process.run_exit_functions()
     entries.flush()
     descriptors.close_all_descriptors()

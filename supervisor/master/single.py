@@ -18,14 +18,15 @@ from supervisor.master.booted import Booted, Slot
 from supervisor.master.cause import Cause
 from supervisor.master.death import last_line, read_black_box
 from supervisor.master.generation import Generation
+from supervisor.master.predecessor import Start
 from supervisor.scoreboard.layout import ServerState
 from supervisor.scoreboard.records import History
 from supervisor.system.signals import Action
 
 
-def serve_here(config: Config) -> NoReturn:
+def serve_here(config: Config, start: Start) -> NoReturn:
     """Boot, and be the only child of the only generation, until the end of this process."""
-    boot = Boot(msgspec.structs.replace(config, workers=config.workers[:1]))
+    boot = Boot(msgspec.structs.replace(config, workers=config.workers[:1]), start)
     boot.listen_to_signals()
     try:
         booted = boot.run()

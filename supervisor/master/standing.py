@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+from typing import Final
+
+from supervisor.master.verdicts import Death, Dump, Ended, Fork, Kill, Verdict
+
+GRACE: Final = 1.0  # s that a late child has to write down where it hangs
+
 
 class Member:
     """One living child."""
@@ -12,6 +19,17 @@ class Member:
         self.slot = slot
         self.is_told = False
         self.kill_at: float | None = None
+
+    def meaning(self, end: Ended, *, is_ending: bool, told: signal.Signals | None) -> Death:
+        """Of its end, where the server `is_ending`, or drain_delay runs since the signal `told`."""
+        if end.finished and end.exit_code == 0:
+            return Death.FINISHED
+        if is_ending or self.is_told:
+            return Death.CONSEQUENCE
+        # The terminal's Ctrl-C reaches the children as well, at once.
+        if told is signal.SIGINT and end.exit_code == 0:
+            return Death.CONSEQUENCE
+        return Death.CAUSE
 
 
 class Standing:
@@ -26,7 +44,7 @@ class Standing:
         self.exclusive: frozenset[int] = frozenset()
         self.held: frozenset[int] = frozenset()  # exclusive, and not forked yet
         self.waiting: set[int] = set()  # forked, and not ready yet
-        self.late: frozenset[int] = frozenset()
+        self.late_slots: frozenset[int] = frozenset()
         self.give_up_at: float | None = None
         self.finished = 0
         self.is_made = False
@@ -73,11 +91,11 @@ class Standing:
             member.is_told = True
             member.kill_at = instant if member.kill_at is None else min(member.kill_at, instant)
 
-    def kill(self) -> tuple[int, ...]:
-        """All of it is killed now; the pids."""
+    def kill(self, reason: str) -> list[Verdict]:
+        """All of it is killed now."""
         for member in self.members.values():
             member.kill_at = None
-        return tuple(self.members)
+        return [Kill(tuple(self.members), reason)] if self.members else []
 
     def overdue(self, now: float) -> list[int]:
         """The pids of those that are to be killed now, each once."""
@@ -89,6 +107,25 @@ class Standing:
         for _, member in late:
             member.kill_at = None
         return [pid for pid, _ in late]
+
+    def late(self, now: float) -> list[Verdict]:
+        """At start_timeout: those that are late write down where they hang, and die."""
+        if not self._is_late(now) or self.give_up_at is not None:
+            return []
+        self.late_slots, self.give_up_at = frozenset(self.waiting), now + GRACE
+        return [Dump(self.number, self.late_slots)]
+
+    def is_given_up(self, now: float) -> bool:
+        """True for those that did not even die."""
+        return self._is_late(now) and self.give_up_at is not None and now >= self.give_up_at
+
+    def lateness(self) -> str:
+        """The same in words."""
+        numbers = ", ".join(map(str, sorted(self.late_slots)))
+        return f"slot {numbers} not ready within start_timeout, and deaf to SIGALRM"
+
+    def _is_late(self, now: float) -> bool:
+        return bool(self.waiting) and not self.is_told and now >= self.start_by
 
     def deadlines(self) -> list[float]:
         """When something is due, if nothing happens before."""
@@ -125,3 +162,21 @@ class Lives(dict[int, Standing]):
     def untold(self) -> list[Standing]:
         """Those that were not told to stop."""
         return [one for one in self.values() if not one.is_told]
+
+    def end_by(self, instant: float) -> None:
+        """All that lives then is killed, if it was not to be killed before."""
+        for life in self.values():
+            life.end_by(instant)
+
+    def unheld(self, elders_occupy: bool) -> list[Verdict]:
+        """Exclusive children that need no longer wait for their predecessors."""
+        for life in self.untold():
+            older = [one for one in self.values() if one.number < life.number]
+            if life.held and not elders_occupy and not any(one.occupies() for one in older):
+                return [Fork(life.number, life.held)]
+        return []
+
+    def overdue(self, now: float) -> list[Verdict]:
+        """Those that had their time to stop."""
+        late = [pid for life in self.values() for pid in life.overdue(now)]
+        return [Kill(tuple(late), "stop-timeout")] if late else []

@@ -36,7 +36,8 @@ VERSION: Final = 3
     H_FORCED,  # children that needed SIGKILL to stop
     H_DESCRIPTION,  # bytes of JSON
     H_HISTORY,  # bytes of JSON, 0 = none
-) = range(14)
+    H_SHARED,  # 1 = another master serves the same listeners, as predecessor or successor
+) = range(15)
 
 # Older generations that still drain: MAX_DRAINS times generation (0 = none), master, active,
 # children.

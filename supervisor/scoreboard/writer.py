@@ -34,6 +34,7 @@ from supervisor.scoreboard.layout import (
     H_MAGIC,
     H_MASTER,
     H_ORPHANED,
+    H_SHARED,
     H_SIZE,
     H_SLOTS,
     H_STARTED_AT,
@@ -124,6 +125,11 @@ class Scoreboard:
             link = self._beside
         link.replace(self._path)
 
+    def keep(self) -> None:
+        """Keep the file where readers do not find it, so that it can be published once more."""
+        remove_file(self._beside)
+        os.link(self._path, self._beside, follow_symlinks=False)
+
     def set_server_state(self, state: ServerState) -> None:
         """Master only."""
         self._set_header({H_STATE: state})
@@ -160,6 +166,15 @@ class Scoreboard:
         time.
         """
         return self.words[H_DOOR] != 0
+
+    def set_shared(self, shared: bool) -> None:
+        """Whether another master serves the same listeners beside these children."""
+        self._set_header({H_SHARED: int(shared)})
+
+    @property
+    def is_shared(self) -> bool:
+        """True where what waits in the queues is served by others. Anybody, at any time."""
+        return self.words[H_SHARED] != 0
 
     def set_forced(self, count: int) -> None:
         """Note how many children needed SIGKILL to stop."""

@@ -58,9 +58,13 @@ class Listener:
         self.socket = sock
         self.address = address
         self.inherited = inherited
+        self.shared = False  # with a master that serves beside this one: it outlives us
         self.door_closed = False  # as far as this process knows
         self.backlog = 2048  # what listen(2) was told; set by the master
-        self._file = os.lstat(address.path) if address.scheme == "unix" and not inherited else None
+        self._file: os.stat_result | None = None
+        if address.scheme == "unix" and not inherited:
+            with contextlib.suppress(FileNotFoundError):
+                self._file = os.lstat(address.path)
         self._family, self._type = sock.family, sock.type
         self._accept = sock._accept  # type: ignore[attr-defined]  # its public form makes an object
 
@@ -70,6 +74,11 @@ class Listener:
     def fileno(self) -> int:
         """The descriptor, for selectors."""
         return self.socket.fileno()
+
+    @property
+    def outlives_us(self) -> bool:
+        """True where its door stays open, for others serve it after us."""
+        return self.inherited or self.shared
 
     @property
     def is_stream(self) -> bool:
@@ -168,7 +177,7 @@ class Listener:
     def _is_ours(self) -> bool:
         """True while the path leads to the socket that we bound."""
         with contextlib.suppress(FileNotFoundError):
-            if self._file is not None:
+            if self._file is not None and not self.shared:
                 return os.path.samestat(self._file, os.lstat(self.address.path))
         return False
 

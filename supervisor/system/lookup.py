@@ -18,8 +18,9 @@ from typing import Final
 from supervisor.config.schema import MasterOptions
 from supervisor.errors import NameProblem, NotRunning
 from supervisor.system import privileges, record_lock
+from supervisor.system.claim import LOCK
 from supervisor.system.files import directory_at, opened_regular
-from supervisor.system.runtime import LOCK, SCOREBOARD
+from supervisor.system.runtime import SCOREBOARD
 
 _RUN: Final = Path("/run")
 _DYNAMIC: Final = range(61_184, 65_520)  # uids of DynamicUser=, systemd.exec(5)

@@ -80,6 +80,7 @@ class Notifier:
             self._socket.settimeout(_SEND_TIMEOUT)
         self._interval = _watchdog_interval(environ) if self._socket else math.inf
         self._ping_at = time.monotonic() + self._interval
+        self._is_heard = True  # by a service manager that listens to the main process alone
 
     def descriptors(self) -> tuple[int, ...]:
         """For a child to close."""
@@ -87,7 +88,27 @@ class Notifier:
 
     def ready(self, status: str) -> None:
         """Every child is ready."""
+        self._is_heard = True
         self._tell("READY=1", f"MAINPID={os.getpid()}", f"STATUS={status}")
+
+    @property
+    def is_watched(self) -> bool:
+        """True where the service manager wants signs of life."""
+        return self._interval < math.inf
+
+    @property
+    def is_there(self) -> bool:
+        """True where a service manager listens."""
+        return bool(self._address)
+
+    def hold(self) -> None:
+        """Say nothing, until `ready`: another master is the main process."""
+        self._is_heard = False
+
+    def hand_over(self, successor: int) -> None:
+        """The main process is this one from now on; nobody listens to us any more."""
+        self._tell(f"MAINPID={successor}")
+        self.hold()
 
     def stopping(self, status: str) -> None:
         """The server ends, for good."""
@@ -120,7 +141,7 @@ class Notifier:
             self._socket = None
 
     def _tell(self, *lines: str) -> None:
-        if self._socket is None:
+        if self._socket is None or not self._is_heard:
             return
         try:
             self._socket.sendto("\n".join(lines).encode(), self._address)

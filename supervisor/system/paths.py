@@ -71,6 +71,11 @@ class Paths:
             _remove(path, known)
             self._write(_entry(path, FileId("gone", 0, 0)))
 
+    def forget(self, path: Path) -> None:
+        """Do not remove what was registered as `path`."""
+        if self._known.pop(path, None) is not None:
+            self._write(_entry(path, FileId("gone", 0, 0)))
+
     def _note(self, path: Path, found: FileId) -> None:
         if self._known.get(path) != found:
             self._known[path] = found

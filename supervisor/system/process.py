@@ -169,6 +169,12 @@ def dump_and_die(pid: int) -> None:
         os.kill(pid, signal.SIGALRM)
 
 
+def poke(pid: int) -> None:
+    """Make the parent of all masters look which of them serves."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal.SIGCHLD)
+
+
 def reap_orphans(spared: Collection[int]) -> None:
     """Collect every process that has ended, but for those in `spared`."""
     for pid in set(own_children()) - set(spared):
@@ -237,9 +243,9 @@ def has_executed(pid: int) -> bool:
     return not flags & _PF_FORKNOEXEC
 
 
-def become_subreaper() -> None:
-    """Adopt orphans below us, so that none outlives us (prctl(2))."""
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+def become_subreaper(wanted: bool = True) -> None:
+    """Adopt orphans below us, so that none outlives us (prctl(2)); or do so no more."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, int(wanted))
 
 
 def forbid_new_privileges() -> None:

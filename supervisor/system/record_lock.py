@@ -3,8 +3,9 @@
 The kernel drops it with its owner and names the owner, so a stale file or a reused pid fools
 nobody. Closing any descriptor of the file drops it too: a master never opens its lock twice.
 
-It covers two bytes. Two masters can hand it over one byte at a time, and whoever asks about both
-finds a living owner at every instant.
+It covers two bytes. Two masters hand it over one byte at a time: the predecessor gives up the
+second, the successor takes it, the predecessor gives up the first, the successor takes both.
+Whoever asks about both finds a living owner at every instant, and a stranger gets them at none.
 """
 
 from __future__ import annotations
@@ -16,20 +17,27 @@ import struct
 from typing import Final
 
 _FLOCK: Final = "hhqqi"  # struct flock: type, whence, start, length, pid
-_BYTES: Final = 2
+BOTH: Final = range(2)
+FIRST: Final = range(1)
+SECOND: Final = range(1, 2)
 
 ELSEWHERE: Final = 0  # the owner's "pid", where it has none that we could see
 
 
-def take(descriptor: int) -> bool:
+def take(descriptor: int, part: range = BOTH) -> bool:
     """Lock an open file; False when somebody has it. Raises OSError."""
     try:
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, _BYTES)
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, len(part), part.start)
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EAGAIN):
             raise
         return False
     return True
+
+
+def give_up(descriptor: int, part: range) -> None:
+    """Unlock these bytes."""
+    fcntl.lockf(descriptor, fcntl.LOCK_UN, len(part), part.start)
 
 
 def holder(descriptor: int) -> int | None:
@@ -40,7 +48,7 @@ def holder(descriptor: int) -> int | None:
     the right to write: a stranger who may merely read the file cannot pose as its owner. An open
     file description's lock (F_OFD_SETLK) has no owner, pid -1, and is never a master's.
     """
-    request = struct.pack(_FLOCK, fcntl.F_RDLCK, os.SEEK_SET, 0, _BYTES, 0)
+    request = struct.pack(_FLOCK, fcntl.F_RDLCK, os.SEEK_SET, 0, len(BOTH), 0)
     answer = fcntl.fcntl(descriptor, fcntl.F_GETLK, request)
     kind, _, _, _, pid = struct.unpack(_FLOCK, answer)
     return None if kind == fcntl.F_UNLCK or pid < ELSEWHERE else pid

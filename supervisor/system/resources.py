@@ -46,6 +46,10 @@ class Resources:
         """The file at a registered path is the one that we have made."""
         self._paths.see(Path(os.path.abspath(path)))
 
+    def disown(self, path: Path | str) -> None:
+        """Leave alone what is at a registered path: it is another's from now on."""
+        self._paths.forget(Path(os.path.abspath(path)))
+
     def look(self) -> None:
         """Note which files have come at the registered paths since the last look."""
         self._paths.look()

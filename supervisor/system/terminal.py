@@ -18,6 +18,7 @@ class ProcessGroup:
 
     def __init__(self, in_background: bool) -> None:
         self._before = os.getpgrp()
+        self._is_handed_over = False
         self._terminal = None if in_background else _foreground_terminal(self._before)
         if self._before != os.getpid():
             os.setpgid(0, 0)
@@ -58,10 +59,24 @@ class ProcessGroup:
         """True when every process in it descends from us."""
         return not self.strangers
 
+    def hand_terminal_to(self, group: int) -> None:
+        """Let another group of our session have the terminal, where its foreground is ours."""
+        terminal = _foreground_terminal(os.getpgrp())
+        if terminal is not None:
+            _hand_terminal(terminal, group)
+        self._is_handed_over = True
+
+    @property
+    def owed(self) -> tuple[int, int] | None:
+        """The descriptor of the terminal and the group that gets it back at the end."""
+        if self._terminal is None or self._before == os.getpid():
+            return None
+        return self._terminal, self._before
+
     def release(self) -> None:
         """Give the terminal back to the group that had it."""
-        if self._terminal is not None and self._before != os.getpid():
-            _hand_terminal(self._terminal, self._before)
+        if self.owed is not None and not self._is_handed_over:
+            _hand_terminal(*self.owed)
 
 
 def _foreground_terminal(group: int) -> int | None:

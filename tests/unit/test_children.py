@@ -6,8 +6,9 @@ import pytest
 
 from supervisor.errors import Exit
 from supervisor.master.cause import Cause
-from supervisor.master.children import GRACE, Children
+from supervisor.master.children import Children
 from supervisor.master.policy import Policy
+from supervisor.master.standing import GRACE
 from supervisor.master.verdicts import (
     Announce,
     Begin,

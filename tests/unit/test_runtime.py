@@ -145,7 +145,12 @@ def test_release_leaves_the_directory_as_it_was(tmp_path, existed):
     if existed:
         path.mkdir()
     RuntimeDirectory(path, "web").acquire(made)
-    assert {entry.name for entry in path.iterdir()} == {".supervisor", "lock", "paths", "pid"}
+    assert {entry.name for entry in path.iterdir()} == {
+        ".supervisor",
+        "lock",
+        f"paths.{os.getpid()}",
+        "pid",
+    }
     made.release()
     assert path.exists() == existed
     assert not existed or list(path.iterdir()) == []
@@ -373,7 +378,9 @@ def test_a_directory_that_was_removed_is_made_again(tmp_path, hold, remove):
     remove(path)
     directory.ensure()
     directory.ensure()
-    assert {".supervisor", "lock", "paths", "pid"} <= {one.name for one in path.iterdir()}
+    assert {".supervisor", "lock", f"paths.{os.getpid()}", "pid"} <= {
+        one.name for one in path.iterdir()
+    }
     assert b"ours" in directory.journal.read_bytes()
     assert directory.tempdir(1, 0).exists() == (remove is not remove_all)
     assert hold(path).wait(DEADLINE) == Exit.ALREADY_RUNNING
