@@ -37,10 +37,10 @@ def reload(
     probation: float,
     timeout: float | None,
 ) -> None:
-    """Replace the running server by one of new code and configuration, without a gap.
+    """Replace the server by a new version, without a gap.
 
-    The new one is started beside the old one, and takes over when all of it is ready. If it fails
-    in any way the old one goes on; the status is that which start would have had.
+    One of new code and of the configuration as it is now is started beside it, and takes over when
+    all of it is ready. If it fails the old one goes on, and the status is that of such a start.
     """
     from supervisor.master.messages import Ask
 

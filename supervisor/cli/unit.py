@@ -68,6 +68,8 @@ def service(config: Config, command: Path, *, with_socket: bool) -> str:
         "[Service]",
         "Type=notify",
         f"ExecStart={_word(command)} start -c {_word(file)}",
+        "# A new version takes over when all of it is ready; where it fails, this one goes on.",
+        f"ExecReload={_word(command)} reload -c {_word(file)}",
         f"WorkingDirectory={_escaped(directory)}",
         *_identity(config),
         f"UMask={config.master.umask or '0022'}",

@@ -89,7 +89,7 @@ class Boot:
             self._start.predecessor.fail(cause.status, cause.message or cause.reason)
         self.resources.release()
         if self.parenthood is not None:
-            self.parenthood.become()
+            self.parenthood.become(self.signals)
         leave(cause)
 
     def run(self) -> Booted:

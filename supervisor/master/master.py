@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from supervisor.child.news import News
 from supervisor.config.schema import Config
+from supervisor.log.entries import log
 from supervisor.master import shutdown, verdicts
 from supervisor.master.acts import Acts
 from supervisor.master.boot import Boot
@@ -44,6 +45,7 @@ class Master:
         # What is gone is discarded when nothing else is to be done: `destroy` may take its time.
         self._discards: deque[Verdict] = deque()
         self._signals.on_deaf = self._leave_behind
+        self._hinted: set[signal.Signals] = set()
 
     def run(self) -> Cause:
         """Live until the last child is gone, and return why the server ended."""
@@ -110,6 +112,14 @@ class Master:
                 self._reap()
             elif number is signal.SIGUSR1:
                 self._print_statistics()
+            elif signals.MASTERS_ACTIONS.get(number) is signals.Action.HINT:
+                self._hint(number)
+
+    def _hint(self, number: signal.Signals) -> None:
+        """Other servers reload at it, and whoever sends it expects that."""
+        if number not in self._hinted:
+            self._hinted.add(number)
+            log.warning(f"{number.name} ignored; to reload: supervisor reload")
 
     def _reap(self) -> None:
         for death in process.reap():

@@ -34,7 +34,7 @@ from supervisor.master.orders import Client, Orders
 from supervisor.master.predecessor import VARIABLE, configured
 from supervisor.master.succession import Succession
 from supervisor.master.successor import Successor
-from supervisor.master.verdicts import Verdict
+from supervisor.master.verdicts import Tell, Verdict
 from supervisor.scoreboard.records import Drain
 from supervisor.system import process
 from supervisor.system.channel import pair
@@ -130,12 +130,12 @@ class Reload:
 
     def _answer(self, client: Client) -> None:
         refusal = self._refusal()
-        if refusal is None:
-            self._client = client
-            self._perform(self.table.asked(client.ask))
+        if refusal is not None:
+            log.warning("reload refused", reason=refusal.line)
+            client.end(Done(refusal.status, refusal.line))
             return
-        log.warning("reload refused", reason=refusal.line)
-        client.end(Done(refusal.status, refusal.line))
+        self._client = client
+        self._perform(self.table.asked(client.ask))
 
     def _refusal(self) -> Failed | None:
         children = self._children
@@ -170,11 +170,9 @@ class Reload:
                 return
         self.successor = Successor(pid, generation, channel)
         log.info("reload begun", successor=pid, generation=generation)
-        if self._booted.first == os.getpid():
-            self._acts.masters.add(pid)
+        self._acts.masters.add(pid)  # our child, where this is the first master
         self._elders.tell(Launched(pid))
-        listeners = self._listeners()
-        control = self._booted.runtime.control
+        control, listeners = self._booted.runtime.control, self._listeners()
         assert control is not None
         descriptors = [control.fileno(), *(one.fileno() for _, _, one in listeners)]
         self.successor.send(self._bequest(generation, verdict.ask, listeners), descriptors)
@@ -281,8 +279,18 @@ class Reload:
         self._elders.forget()
         self._orders.close()
         self._acts.on_drains = self._tell_drains
-        self._add(self._children.handed_over(time.monotonic()))
+        for told in self._children.handed_over(time.monotonic()):
+            self._do_at_once(told)
         self._acts.show_drains()
+
+    def _do_at_once(self, verdict: Verdict) -> None:
+        """Children are told before anybody hears that the successor serves: who asks then is
+        answered by new code.
+        """
+        if isinstance(verdict, Tell):
+            self._acts.perform(verdict)
+        else:
+            self._add([verdict])
 
     def _tell_drains(self, drains: list[Drain]) -> None:
         assert self.successor is not None

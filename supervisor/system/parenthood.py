@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Final, NamedTuple, NoReturn
 
 from supervisor.log import entries
-from supervisor.system import descriptors, waiting
+from supervisor.system import descriptors, signals, waiting
 from supervisor.system.process import Death
+from supervisor.system.recorder import SignalRecorder
 
 # Read before another version may lie on the disk.
 _PROGRAM: Final = Path(waiting.__file__).read_bytes()
@@ -26,10 +27,14 @@ class Parenthood(NamedTuple):
     strangers: frozenset[int]
     ended: tuple[Death, ...]
 
-    def become(self) -> NoReturn:
-        """Only the signals that wait, the standard descriptors and the terminal are kept."""
+    def become(self, recorder: SignalRecorder) -> NoReturn:
+        """Only the standard descriptors are kept, and the signals that nobody has obeyed yet."""
         entries.flush()
         signal.pthread_sigmask(signal.SIG_BLOCK, waiting.WATCHED)
+        for number in recorder.take():
+            os.kill(os.getpid(), number)
+        for number in (signal.SIGHUP, signal.SIGUSR2):
+            signals.ignore(number)
         terminal = self.terminal
         descriptors.close_all_descriptors()
         try:

@@ -21,6 +21,7 @@ class Action(enum.Enum):
     REAP = "reap"
     STATISTICS = "print statistics"
     IGNORE = "ignore"
+    HINT = "ignore, and say once what to do instead"
     JOB = "ignore without a terminal, else default"
     DEADLINE = "end user code that is late"
     DUMP = "dump tracebacks and die"
@@ -65,6 +66,9 @@ _LATE: Final = "a deadline of its own has passed: write all tracebacks, die"
 _FAULT: Final = "write the traceback to the black box, then the default action"
 
 
+_HINT: Final = "ignored; the first one logs a warning that names supervisor reload"
+
+
 _JOB: Final = "ignored where no terminal is ours, else default"
 
 
@@ -84,8 +88,8 @@ TABLE: Final = (
     Row(_S.SIGPIPE, _A.STOP, _A.IGNORE, "shut down: the reader of the log is gone", "ignored"),
     Row(_S.SIGCHLD, _A.REAP, _A.DEFAULT, "reap; if a child died: shut down, or restart", "default"),
     Row(_S.SIGUSR1, _A.STATISTICS, _A.STATISTICS, "log the statistics", "log its own line of them"),
-    Row(_S.SIGHUP, _A.IGNORE, _A.IGNORE, "ignored", "ignored"),
-    Row(_S.SIGUSR2, _A.IGNORE, _A.IGNORE, "ignored", "ignored"),
+    Row(_S.SIGHUP, _A.HINT, _A.IGNORE, _HINT, "ignored"),
+    Row(_S.SIGUSR2, _A.HINT, _A.IGNORE, _HINT, "ignored"),
     Row(_S.SIGTTIN, _A.JOB, _A.DEFAULT, _JOB, "default"),
     Row(_S.SIGTTOU, _A.JOB, _A.DEFAULT, _JOB, "default"),
     Row(_S.SIGTSTP, _A.JOB, _A.DEFAULT, _JOB, "default"),

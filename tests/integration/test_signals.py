@@ -128,12 +128,17 @@ def test_a_flood_of_usr1_does_no_harm(serve):
 
 @pytest.mark.parametrize("name", ["SIGHUP", "SIGUSR2"])
 def test_the_master_ignores(serve, name):
-    """A signal without meaning does nothing: what follows it is served as ever."""
+    """A signal without meaning does nothing but say once what to do instead: what follows it is
+    served as ever.
+    """
     server = serve(web())
     children = server.children()
     server.signal(signal.Signals[name])
+    server.wait_for(f"WARNING .* {name} ignored; to reload: supervisor reload")
+    server.signal(signal.Signals[name])
     said = statistics_of(server, "master", server.pid)
     assert "stopping" not in said
+    assert server.log.count(f"{name} ignored") == 1
     assert server.children() == children
     assert server.stop() == -signal.SIGTERM
 

@@ -60,8 +60,8 @@ def master(recorder):
         (PIPE, Action.STOP, Action.IGNORE),
         (CHLD, Action.REAP, Action.DEFAULT),
         (USR1, Action.STATISTICS, Action.STATISTICS),
-        (HUP, Action.IGNORE, Action.IGNORE),
-        (USR2, Action.IGNORE, Action.IGNORE),
+        (HUP, Action.HINT, Action.IGNORE),
+        (USR2, Action.HINT, Action.IGNORE),
         (ALRM, Action.DEADLINE, Action.DUMP),
         (signal.SIGTTIN, Action.JOB, Action.DEFAULT),
         (signal.SIGTTOU, Action.JOB, Action.DEFAULT),
@@ -106,8 +106,8 @@ def test_every_pending_signal_is_taken(master, raised):
 
 
 def test_ignored_signals_leave_no_trace(master):
-    """HUP and USR2 neither end the wait nor become pending."""
-    for number in (HUP, USR2):
+    """Those of `supervisor stack` neither end the wait nor become pending."""
+    for number in (signals.STACK, signals.TASKS):
         signal.raise_signal(number)
     assert not master.wait(0)
     assert master.take() == []
