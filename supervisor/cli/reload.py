@@ -13,7 +13,7 @@ from supervisor.errors import Exit, NoPermission, NotRunning
 
 if TYPE_CHECKING:
     from supervisor.config.schema import Config
-    from supervisor.master.messages import Ask, Done
+    from supervisor.master.succession.messages import Ask, Done
     from supervisor.system.channel import Channel
 
 
@@ -42,7 +42,7 @@ def reload(
     One of new code and of the configuration as it is now is started beside it, and takes over when
     all of it is ready. If it fails the old one goes on, and the status is that of such a start.
     """
-    from supervisor.master.messages import Ask
+    from supervisor.master.succession.messages import Ask
 
     config = server_config(file, name)
     done = _ask(config, Ask(settings, probation, timeout))
@@ -54,8 +54,8 @@ def reload(
 
 def _ask(config: Config, ask: Ask) -> Done:
     """Ask, and wait for the end."""
-    from supervisor.master import messages
-    from supervisor.master.messages import Done, Told
+    from supervisor.master.succession import messages
+    from supervisor.master.succession.messages import Done, Told
     from supervisor.system.descriptors import wait_for_any
 
     channel = _connect(config)

@@ -70,7 +70,7 @@ def run(
     does: PORT, WEB_CONCURRENCY, FORWARDED_ALLOW_IPS. The default address is 127.0.0.1:8000. Stop it
     with Ctrl-C, or: supervisor stop --name NAME
     """
-    from supervisor.master.predecessor import Start
+    from supervisor.master.succession.predecessor import Start
     from supervisor.system import descriptors
 
     descriptors.hold_standard_descriptors()

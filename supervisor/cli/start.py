@@ -28,7 +28,7 @@ from supervisor.log import entries
 if TYPE_CHECKING:
     from supervisor.config.decode import Problems
     from supervisor.config.schema import Config
-    from supervisor.master.predecessor import Start
+    from supervisor.master.succession.predecessor import Start
 
 
 @click.command(epilog=rows_of_help("Exit statuses:", STATUSES))
@@ -43,7 +43,7 @@ def start(file: Path | None, settings: tuple[str, ...], dont_fork: bool, daemon:
     if daemon and dont_fork:
         raise click.UsageError("--daemon and --dont-fork exclude each other")
     descriptors.hold_standard_descriptors()
-    from supervisor.master.predecessor import Start
+    from supervisor.master.succession.predecessor import Start
 
     begun = Start.now()
     with begun.told():

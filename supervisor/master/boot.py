@@ -27,10 +27,10 @@ from supervisor.master.booted import Booted, Greeting, no_greeting
 from supervisor.master.cause import Cause
 from supervisor.master.daemon import Launcher
 from supervisor.master.guard import Guard
-from supervisor.master.messages import Progress
 from supervisor.master.modules import keep_ears, log_abandoned
-from supervisor.master.predecessor import Start
 from supervisor.master.shutdown import leave
+from supervisor.master.succession.messages import Progress
+from supervisor.master.succession.predecessor import Start
 from supervisor.system import descriptors, privileges, process, signals
 from supervisor.system.adoption import Claims, adopt
 from supervisor.system.clock import Instant

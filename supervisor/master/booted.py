@@ -15,7 +15,7 @@ from supervisor.config.schema import Config
 from supervisor.master.daemon import Launcher
 from supervisor.master.guard import Guard
 from supervisor.master.policy import Policy
-from supervisor.master.predecessor import Start
+from supervisor.master.succession.predecessor import Start
 from supervisor.scoreboard.records import Description, Section
 from supervisor.system.clock import Instant
 from supervisor.system.listeners import Listener

@@ -22,9 +22,9 @@ from supervisor.master.cause import Cause, caught
 from supervisor.master.children import Children
 from supervisor.master.daemon import Launcher
 from supervisor.master.generation import Generation
-from supervisor.master.masters import Masters
 from supervisor.master.modules import log_abandoned
-from supervisor.master.predecessor import Start
+from supervisor.master.succession.masters import Masters
+from supervisor.master.succession.predecessor import Start
 from supervisor.master.verdicts import Verdict
 from supervisor.system import process, signals
 

@@ -18,7 +18,7 @@ from supervisor.master.booted import Booted, Slot
 from supervisor.master.cause import Cause
 from supervisor.master.death import last_line, read_black_box
 from supervisor.master.generation import Generation
-from supervisor.master.predecessor import Start
+from supervisor.master.succession.predecessor import Start
 from supervisor.scoreboard.layout import ServerState
 from supervisor.scoreboard.records import History
 from supervisor.system.signals import Action

@@ -11,7 +11,16 @@ import enum
 from typing import NamedTuple
 
 from supervisor.errors import Exit
-from supervisor.master.messages import Ask, Done, Failed, Held, Message, Progress, Ready, Taken
+from supervisor.master.succession.messages import (
+    Ask,
+    Done,
+    Failed,
+    Held,
+    Message,
+    Progress,
+    Ready,
+    Taken,
+)
 
 
 class Phase(enum.Enum):

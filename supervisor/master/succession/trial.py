@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterable
 
 from supervisor.errors import Exit
 from supervisor.log.entries import log
-from supervisor.master import messages
 from supervisor.master.acts import Acts
 from supervisor.master.booted import Booted
 from supervisor.master.cause import Cause
 from supervisor.master.children import Children
-from supervisor.master.elders import Elder, Elders
 from supervisor.master.generation import Generation
-from supervisor.master.messages import Held, Progress, Ready, Take, Taken, Yours
-from supervisor.master.predecessor import Predecessor
+from supervisor.master.succession import messages
+from supervisor.master.succession.elders import Elder, Elders
+from supervisor.master.succession.messages import Held, Progress, Ready, Take, Taken, Yours
+from supervisor.master.succession.predecessor import Predecessor
 from supervisor.master.verdicts import Verdict
 from supervisor.system import process
 from supervisor.system.channel import Channel

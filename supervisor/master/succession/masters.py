@@ -15,12 +15,12 @@ from supervisor.master.acts import Acts
 from supervisor.master.booted import Booted
 from supervisor.master.cause import Cause
 from supervisor.master.children import Children
-from supervisor.master.elders import Elders
-from supervisor.master.messages import Hurry
-from supervisor.master.reload import Reload
 from supervisor.master.standing import GRACE, Standing
-from supervisor.master.succession import Phase
-from supervisor.master.trial import Trial
+from supervisor.master.succession.elders import Elders
+from supervisor.master.succession.messages import Hurry
+from supervisor.master.succession.reload import Reload
+from supervisor.master.succession.state import Phase
+from supervisor.master.succession.trial import Trial
 from supervisor.master.verdicts import Verdict
 from supervisor.system import signals
 from supervisor.system.descriptors import is_readable

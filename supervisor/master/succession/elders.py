@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from supervisor.master import messages
-from supervisor.master.messages import Drains, Hurry, Message
+from supervisor.master.succession import messages
+from supervisor.master.succession.messages import Drains, Hurry, Message
 from supervisor.scoreboard.records import Drain
 from supervisor.system.channel import Channel
 

@@ -11,13 +11,13 @@ from functools import singledispatchmethod
 
 from supervisor.errors import Exit, SystemFailure
 from supervisor.log.entries import log
-from supervisor.master import messages, succession
 from supervisor.master.acts import Acts
 from supervisor.master.booted import Booted
 from supervisor.master.cause import Cause
 from supervisor.master.children import Children
-from supervisor.master.elders import Elders
-from supervisor.master.messages import (
+from supervisor.master.succession import messages, state
+from supervisor.master.succession.elders import Elders
+from supervisor.master.succession.messages import (
     Ask,
     Bequeathed,
     Bequest,
@@ -30,10 +30,10 @@ from supervisor.master.messages import (
     Told,
     Yours,
 )
-from supervisor.master.orders import Client, Orders
-from supervisor.master.predecessor import VARIABLE, configured
-from supervisor.master.succession import Succession
-from supervisor.master.successor import Successor
+from supervisor.master.succession.orders import Client, Orders
+from supervisor.master.succession.predecessor import VARIABLE, configured
+from supervisor.master.succession.state import Succession
+from supervisor.master.succession.successor import Successor
 from supervisor.master.verdicts import Tell, Verdict
 from supervisor.scoreboard.records import Drain
 from supervisor.system import process
@@ -147,18 +147,18 @@ class Reload:
             return _NOT_READY
         return None
 
-    def _perform(self, found: Iterable[succession.Verdict]) -> None:
+    def _perform(self, found: Iterable[state.Verdict]) -> None:
         for verdict in found:
             self._do(verdict)
 
     # The acts.
 
     @singledispatchmethod
-    def _do(self, verdict: succession.Verdict) -> None:
+    def _do(self, verdict: state.Verdict) -> None:
         raise AssertionError(f"no act for {verdict}")
 
     @_do.register
-    def _(self, verdict: succession.Launch) -> None:
+    def _(self, verdict: state.Launch) -> None:
         generation = self._children.reserve()
         channel, theirs = pair()
         with theirs:
@@ -220,12 +220,12 @@ class Reload:
         return self._children.elders_occupy or any(life.occupies() for life in lives)
 
     @_do.register
-    def _(self, verdict: succession.Show) -> None:
+    def _(self, verdict: state.Show) -> None:
         if self._client is not None and self.successor is not None:
             self._client.say(Told(self.successor.pid, verdict.text))
 
     @_do.register
-    def _(self, verdict: succession.Offer) -> None:
+    def _(self, verdict: state.Offer) -> None:
         assert self.successor is not None
         self._share(verdict.ready.shared)
         self._acts.published()[-1].board.keep()
@@ -242,13 +242,13 @@ class Reload:
             generation.board.set_shared(True)
 
     @_do.register
-    def _(self, verdict: succession.LetGo) -> None:
+    def _(self, verdict: state.LetGo) -> None:
         assert self.successor is not None
         self._booted.runtime.claim.let_go()
         self.successor.send(Yours())
 
     @_do.register
-    def _(self, verdict: succession.TakeBack) -> None:
+    def _(self, verdict: state.TakeBack) -> None:
         booted = self._booted
         for _, _, listener in self._listeners():
             listener.shared = False
@@ -265,7 +265,7 @@ class Reload:
                 booted.pid_file.take_back()
 
     @_do.register
-    def _(self, verdict: succession.Yield) -> None:
+    def _(self, verdict: state.Yield) -> None:
         assert self.successor is not None
         booted, pid = self._booted, self.successor.pid
         booted.group.hand_terminal_to(pid)
@@ -297,12 +297,12 @@ class Reload:
         self.successor.send(Drains(tuple(drains), self._has_exclusive()))
 
     @_do.register
-    def _(self, verdict: succession.Dismiss) -> None:
+    def _(self, verdict: state.Dismiss) -> None:
         self._signal(signal.SIGTERM)
         self._signal(signal.SIGCONT)
 
     @_do.register
-    def _(self, verdict: succession.Kill) -> None:
+    def _(self, verdict: state.Kill) -> None:
         assert self.successor is not None
         log.warning("successor killed", successor=self.successor.pid, reason="stop-timeout")
         process.tell_group(self.successor.pid, signal.SIGKILL)
@@ -313,7 +313,7 @@ class Reload:
             successor.send(number)
 
     @_do.register
-    def _(self, verdict: succession.Answer) -> None:
+    def _(self, verdict: state.Answer) -> None:
         successor, done = self.successor, verdict.done
         if done.status == Exit.OK:
             assert successor is not None

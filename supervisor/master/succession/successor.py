@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from supervisor.master import messages
+from supervisor.master.succession import messages
 from supervisor.system.channel import Channel
 
 

@@ -15,8 +15,8 @@ import msgspec
 from supervisor.config.address import Listen
 from supervisor.config.schema import Config
 from supervisor.errors import ConfigError, SupervisorError, SystemFailure
-from supervisor.master import messages
-from supervisor.master.messages import Bequeathed, Bequest, Failed, Message
+from supervisor.master.succession import messages
+from supervisor.master.succession.messages import Bequeathed, Bequest, Failed, Message
 from supervisor.system.adoption import Claims
 from supervisor.system.channel import Channel
 from supervisor.system.descriptors import wait_for_any

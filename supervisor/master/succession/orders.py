@@ -8,8 +8,8 @@ import socket
 import msgspec
 
 from supervisor.errors import Exit
-from supervisor.master import messages
-from supervisor.master.messages import Ask, Done, Message
+from supervisor.master.succession import messages
+from supervisor.master.succession.messages import Ask, Done, Message
 from supervisor.system.channel import Channel
 from supervisor.system.control import uid_of_peer
 

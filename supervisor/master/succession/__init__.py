@@ -1,0 +1,1 @@
+"""Reload: a new master proves itself beside the one that serves, and follows it."""
