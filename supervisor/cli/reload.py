@@ -45,21 +45,21 @@ def reload(
     from supervisor.master.succession.messages import Ask
 
     config = server_config(file, name)
-    done = _ask(config, Ask(settings, probation, timeout))
+    done = ask(config, Ask(settings, probation, timeout))
     if done.status != Exit.OK:
         click.echo(f"supervisor: error: {done.line}", err=True)
         sys.exit(done.status)
     click.echo(f"{config.name} reloaded, pid {done.pid}")
 
 
-def _ask(config: Config, ask: Ask) -> Done:
-    """Ask, and wait for the end."""
+def ask(config: Config, what: Ask) -> Done:
+    """Ask the master for a successor, and wait for the end. Raises NotRunning, NoPermission."""
     from supervisor.master.succession import messages
     from supervisor.master.succession.messages import Done, Told
     from supervisor.system.descriptors import wait_for_any
 
     channel = _connect(config)
-    channel.send(messages.encode(ask))
+    channel.send(messages.encode(what))
     line = _Line()
     while not channel.is_over:
         wait_for_any(None, channel.fileno())

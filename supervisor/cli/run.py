@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
-from supervisor.cli.options import set_option
+from supervisor.cli.options import server_config, set_option
+from supervisor.cli.watch import filter_option, serve_watched, watch_option
 from supervisor.config.address import as_address
 from supervisor.config.load import load_table
 from supervisor.config.schema import NAMES, Config, is_name
@@ -52,6 +53,8 @@ class _Table(NamedTuple):
 @click.option("--factory", is_flag=True, help="APP is a function that makes the application.")
 @click.option("-n", "--name", help="Of the server. [default: the first part of APP's module]")
 @click.option("--print", "prints", is_flag=True, help="Print the equivalent file; start nothing.")
+@watch_option
+@filter_option
 @set_option
 def run(
     app: str,
@@ -61,6 +64,8 @@ def run(
     factory: bool,
     name: str | None,
     prints: bool,
+    watch: bool,
+    patterns: tuple[str, ...],
     settings: tuple[str, ...],
 ) -> None:
     """Serve an application without a file.
@@ -70,6 +75,8 @@ def run(
     does: PORT, WEB_CONCURRENCY, FORWARDED_ALLOW_IPS. The default address is 127.0.0.1:8000. Stop it
     with Ctrl-C, or: supervisor stop --name NAME
     """
+    if watch and not prints:
+        serve_watched(server_config(None, name or _name_of(app)), None, patterns)
     from supervisor.master.succession.predecessor import Start
     from supervisor.system import descriptors
 

@@ -11,10 +11,13 @@ import click
 
 from supervisor.cli.options import (
     config_option,
+    file_of,
     read_config,
     rows_of_help,
+    server_config,
     set_option,
 )
+from supervisor.cli.watch import filter_option, serve_watched, watch_option
 from supervisor.config.decode import Problems
 from supervisor.config.schema import Config
 from supervisor.errors import (
@@ -36,12 +39,25 @@ if TYPE_CHECKING:
 @set_option
 @click.option("--dont-fork", is_flag=True, help="One process, for debugging: breakpoint() works.")
 @click.option("--daemon", is_flag=True, help="Go to the background, once every child is ready.")
-def start(file: Path | None, settings: tuple[str, ...], dont_fork: bool, daemon: bool) -> None:
+@watch_option
+@filter_option
+def start(
+    file: Path | None,
+    settings: tuple[str, ...],
+    dont_fork: bool,
+    daemon: bool,
+    watch: bool,
+    patterns: tuple[str, ...],
+) -> None:
     """Start the server and stay in the foreground."""
     from supervisor.system import descriptors
 
     if daemon and dont_fork:
         raise click.UsageError("--daemon and --dont-fork exclude each other")
+    if watch:
+        if daemon or dont_fork:
+            raise click.UsageError("--watch is for the foreground, with children")
+        serve_watched(server_config(file, None), file_of(file), patterns)
     descriptors.hold_standard_descriptors()
     from supervisor.master.succession.predecessor import Start
 

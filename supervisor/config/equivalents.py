@@ -29,7 +29,7 @@ class Equivalent(NamedTuple):
 
 _RENEW: Final = "a child is not replaced alone: all are, by the next generation"
 _LOGGING: Final = "configure logging in the application; our own log is [log]"
-_RELOAD: Final = "after a change: supervisor reload"
+_RELOAD: Final = "while you develop: --watch; of a new version: supervisor reload"
 _TEMPDIR: Final = "there are no heartbeat files"
 _TIMEOUT: Final = (
     "it is not request_timeout: a child that idles is never killed; to limit the application's own "

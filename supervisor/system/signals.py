@@ -210,6 +210,12 @@ def ignore(signum: int) -> None:
     signal.signal(signum, signal.SIG_IGN)
 
 
+def pass_on(signums: Iterable[signal.Signals], send: Callable[[int], object]) -> None:
+    """Let another process have these signals in the place of this one: `send` gives it one."""
+    for signum in signums:
+        signal.signal(signum, lambda number, _: send(number))
+
+
 def restore_default(signum: signal.Signals) -> None:
     """Give it its default action and let it through."""
     signal.signal(signum, signal.SIG_DFL)

@@ -151,7 +151,8 @@ class Masters:
             return
         self._acts.elders = self._elders.drains()
         self._acts.show_drains()
-        self._acts.tell_service_manager()
+        if self._children.cause is None:
+            self._acts.tell_service_manager()
         if self._children.elders_occupy and not self._elders.have_exclusive:
             self._add(self._children.relieved())
 
