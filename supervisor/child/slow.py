@@ -36,6 +36,8 @@ class WatchedRequests(Requests):
             self._watcher.begin(request)
         return place
 
+    enter = begin  # of a class its own: see Requests
+
     def remove(self, request: InHand, now: int, place: int = -1) -> None:
         super().remove(request, now, place)
         self._watcher.end(request)

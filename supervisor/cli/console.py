@@ -128,9 +128,10 @@ class Console:
 
     def children(self, words: list[str]) -> None:
         _expect(words, 0, 1)
-        children = self._look().children
+        facts = self._look()
+        children = facts.children
         if words:
-            sections = [one.name for one in self._config.workers]
+            sections = [one.name for one in facts.workers]
             if words[0] not in sections:
                 raise CommandError(f"{words[0]}: no such section; there are: {', '.join(sections)}")
             children = tuple(child for child in children if child.worker == words[0])

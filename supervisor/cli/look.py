@@ -14,6 +14,7 @@ from msgspec import UNSET
 from supervisor.cli.options import (
     config_option,
     name_option,
+    read_config,
     server_config,
 )
 from supervisor.errors import NotRunning
@@ -207,7 +208,7 @@ def console(file: Path | None, name: str | None) -> None:
     from supervisor.system import process
     from supervisor.views import table
 
-    config = server_config(file, name)
+    config = server_config(file, name) if name else read_config(file)[0]
     ended = console.Console(config, table.coloured if _wants_colour() else table.plain).run()
     if ended is not None:
         process.die_of(ended)

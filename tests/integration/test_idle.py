@@ -53,7 +53,8 @@ def test_a_child_that_has_served_is_not_woken(serve, section):
         assert rest(connection)
     quiet = quiet_processes(server)
     assert len(quiet) == 4
-    wait_for_beats(server, 1)
+    # A deadline that was not needed may still wake a child, once: after 1.0 s that is over.
+    wait_for_beats(server, 4)
     before = [wakeups(pid) for pid in quiet]
     wait_for_beats(server, 5)
     assert [wakeups(pid) for pid in quiet] == before

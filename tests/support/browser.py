@@ -41,17 +41,7 @@ class Browser:
     """One browser with one window and a profile of its own below `directory`."""
 
     def __init__(self, directory: Path, *, width: int = 1280, height: int = 900) -> None:
-        self._driver = subprocess.Popen(
-            ["chromedriver", "--port=0"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env=environment({"HOME": str(directory), "TMPDIR": str(directory)}),
-            start_new_session=True,
-        )
-        assert self._driver.stdout is not None
-        started = next(line for line in self._driver.stdout if "successfully on port" in line)
-        port = re.findall(r"on port (\d+)", started)[0]
+        port = self._start_driver(directory)
         self._url = f"http://127.0.0.1:{port}/session"
         window = [f"--window-size={width},{height}", f"--user-data-dir={directory / 'profile'}"]
         options = {"args": [*_ARGUMENTS, *window], "binary": shutil.which("chromium")}
@@ -60,6 +50,26 @@ class Browser:
         session = self._call("", {"capabilities": {"alwaysMatch": wanted}})
         self._url += f"/{session['sessionId']}"
         self._call("/timeouts", {"script": DEADLINE * 1000})
+
+    def _start_driver(self, directory: Path) -> str:
+        """Start chromedriver; return its port. The free one that it finds may be another's by the
+        time that it binds it, and then it ends: it is started once more.
+        """
+        for _ in range(5):
+            self._driver = subprocess.Popen(
+                ["chromedriver", "--port=0"],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                env=environment({"HOME": str(directory), "TMPDIR": str(directory)}),
+                start_new_session=True,
+            )
+            assert self._driver.stdout is not None
+            for line in self._driver.stdout:
+                if found := re.search(r"successfully on port (\d+)", line):
+                    return found[1]
+            self._driver.wait()
+        raise AssertionError("chromedriver does not start")
 
     def open(self, url: str) -> None:
         """Go to a page."""
