@@ -57,7 +57,7 @@ class Contender:
     only: tuple[str, ...] = ()
 
     def template(self) -> str:
-        """What is to be written into its configuration file."""
+        """The text of its configuration file; empty for one that has none."""
         return (SERVED / self.config).read_text() + self.section if self.config else ""
 
     def program(self) -> Path | None:

@@ -1,4 +1,5 @@
-"""What the kernel says of a process and all below it. Nothing here starts or ends a process."""
+"""CPU, memory, wake-ups and page faults of processes, as the kernel counts them. Nothing here
+starts or ends a process."""
 
 import contextlib
 import re

@@ -1,4 +1,4 @@
-"""What the figures depend on: the machine, the versions, and how quiet it is just now."""
+"""Everything that the figures depend on: the machine, the versions, and how quiet it is now."""
 
 import importlib.metadata
 import os

@@ -1,4 +1,4 @@
-"""What is measured, of whom and how often: the steps of a run, in their order."""
+"""The plan of a run: its steps in their order, each of which is one life of one contender."""
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +17,7 @@ ALL: Final = (*ANSWERS_HTTP, "programs")
 
 
 class Group(NamedTuple):
-    """What one run measures: of these families and sides, these measures."""
+    """One run: these measures, of the contenders of these families and sides."""
 
     families: Sequence[str]
     sides: Sequence[str]

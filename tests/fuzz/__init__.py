@@ -1,1 +1,1 @@
-"""Whatever comes, it is answered or refused: `make fuzz`."""
+"""Damaged input of any kind is answered or refused: `make fuzz`."""

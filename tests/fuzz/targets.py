@@ -1,4 +1,4 @@
-"""What is fuzzed: damaged input, made from good, and what must hold of it."""
+"""The targets of fuzzing: damaged input, made from good, and the rules that must hold for it."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def test_a_socket_of_another_address_is_adopted_by_its_name(serve, closing):
 
 
 def test_an_address_counts_more_than_a_name(serve, closing):
-    """What an entry claims by its address is not given away by name."""
+    """A socket that one entry claims by address is not given to another entry that has its name."""
     sock = closing.enter_context(socket.create_server(("127.0.0.1", 0)))
     address = f"tcp://127.0.0.1:{sock.getsockname()[1]}"
     text = web(listen=["tcp://127.0.0.1:0"]) + web(name="other", listen=[address])

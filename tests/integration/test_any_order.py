@@ -1,4 +1,4 @@
-"""Whatever happens, in whatever order: one master, no half life, a true status, nothing left."""
+"""Events in any order: there is one master, a true status, no half life, and nothing is left."""
 
 from __future__ import annotations
 

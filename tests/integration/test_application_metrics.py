@@ -195,7 +195,7 @@ def test_a_process_that_the_application_forks_does_not_count(serve):
 
 
 def test_too_many_series_are_one_warning(serve):
-    """What does not fit is not counted; what fitted goes on, and so does the application."""
+    """A series that does not fit is not counted; the others, and the application, go on."""
     server = serve(text(size=65_536))
     shop = Shop(server)
     shop.tell("fill")

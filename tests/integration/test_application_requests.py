@@ -1,4 +1,4 @@
-"""What an application's clients get, and what of it is counted."""
+"""The answers that an application's clients get, and how they are counted."""
 
 import contextlib
 import http.client
@@ -202,7 +202,7 @@ def files(tmp_path):
 
 @pytest.mark.parametrize("engine", ["wsgi", "asgi", "rsgi"])
 def test_static_files(serve, engine, files):
-    """What lies below the directory is served, and nothing else."""
+    """Files below the directory are served, and no others."""
     server = serve(section(engine, static={'"/static"': str(files)}))
     assert get(server, "/static/a%20b.txt") == (200, b"file")
     assert get(server, "/static/a%20b.txt", "HEAD") == (200, b"")
@@ -316,7 +316,7 @@ def test_a_head_that_is_too_large(serve, engine):
 
 @ALL
 def test_trusted_proxies(serve, engine):
-    """What a proxy says of its client counts only where the proxy is trusted."""
+    """The client that a proxy names counts only where the proxy is trusted."""
     headers = {"X-Forwarded-For": "192.0.2.7", "X-Forwarded-Proto": "https"}
     server = serve(section(engine, trusted_proxies=["127.0.0.0/8"]))
     assert get(server, "/who", headers=headers) == (200, b"192.0.2.7 https")

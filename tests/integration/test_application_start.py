@@ -87,7 +87,7 @@ def test_a_factory(serve, preload):
 
 @pytest.mark.parametrize("preload", [True, False])
 def test_a_factory_that_raises(launch, preload):
-    """What it raises is the start failure's reason."""
+    """Its exception is the reason of the start failure."""
     server = launch(section("wsgi", app="applications:make_nothing", factory=True, preload=preload))
     assert server.wait() == 76
     server.wait_for("^supervisor: error: .*LookupError: nothing to make")
@@ -122,7 +122,7 @@ def test_a_missing_package(launch, tmp_path, package, values, extra):
     ],
 )
 def test_options_that_cannot_be(launch, engine, values, key):
-    """What cannot be served is a configuration error that names the key."""
+    """An option that cannot be obeyed is a configuration error that names the key."""
     server = launch(section(engine, **values))
     assert server.wait() == 78
     server.wait_for(rf"^supervisor: error: .*workers\.web\.{key}: ")

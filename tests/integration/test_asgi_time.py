@@ -1,4 +1,4 @@
-"""What an ASGI application, its clients and its end may take: deadlines, slow clients, stops."""
+"""The time that ASGI applications and their clients may take: deadlines, slow clients, stops."""
 
 import os
 import signal

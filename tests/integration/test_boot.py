@@ -120,7 +120,7 @@ START_HANGS = {
 
 @pytest.mark.parametrize("case", START_HANGS)
 def test_start_timeout_ends_a_start_that_hangs(launch, case):
-    """Whatever hangs before ready, `start_timeout` covers it: status 76."""
+    """`start_timeout` covers all that may hang before the server is ready: status 76."""
     text, master = START_HANGS[case]
     master = {"start_timeout": 0.5, "stop_timeout": 0.3} | master
     server = launch(hooks("a") + text + web(), master=master)

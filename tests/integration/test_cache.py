@@ -146,7 +146,7 @@ def test_a_disk_that_fills_costs_a_request_and_no_child(serve, tmp_path):
 
 
 def test_two_generations_have_one_cache(serve, tmp_path):
-    """What a draining child puts is the next generation's, and stays when that child is gone."""
+    """A value put by a draining child is seen by the next generation, and outlives that child."""
     text = table("modules.cache", path=str(tmp_path / "cache")) + web("keeping:talking")
     server = serve(text, master={"restart": "on-crash"})
     with dial(server) as old:

@@ -200,7 +200,7 @@ def test_a_wrong_setting_is_told_once(tmp_path, command):
 
 
 def test_init_writes_a_configuration_that_is_good(tmp_path):
-    """What `init` writes passes `check`, and is never written over."""
+    """The file that `init` writes passes `check`, and is never written over."""
     file = tmp_path / "supervisor.toml"
     (tmp_path / "app.py").write_text("async def app(scope, receive, send): ...\n")
     assert supervisor("init", "-c", str(file), cwd=tmp_path).returncode == 0

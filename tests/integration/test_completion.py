@@ -51,7 +51,7 @@ def terminal(request, run, tmp_path):
     ],
 )
 def test_tab(terminal, typed, answer):
-    """What was begun is completed: commands, options, files, keys, values."""
+    """Tab completes commands, options, files, keys and values."""
     terminal.type(typed)
     terminal.wait_for(answer)
 

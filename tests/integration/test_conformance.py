@@ -19,7 +19,7 @@ CASES = {case.name: case for case in cases()}
 
 @dataclass(frozen=True, kw_only=True)
 class Deviation:
-    """What an engine, ours or alone, does otherwise than the case says: a status a response."""
+    """Cases that an engine, ours or alone, answers otherwise than they say: a status a response."""
 
     reason: str
     engines: tuple[str, ...]
@@ -169,7 +169,7 @@ def _application(engine):
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("case", CASES)
 def test_as_the_specification_says(ours, case, engine):
-    """What is malformed is refused once, what is good is seen as meant, but for DEVIATIONS."""
+    """Malformed requests are refused once, good ones understood as meant, except DEVIATIONS."""
     got = answers(ours[engine], CASES[case])
     if (engine, case) in STATUSES:
         assert tuple(answer.status for answer in got) == STATUSES[engine, case], got

@@ -39,7 +39,7 @@ def test_a_child_with_few_descriptors_left_accepts_no_more(serve):
 
 
 def test_a_child_has_the_listeners_of_its_own_section_only(serve):
-    """What is another section's is closed in it."""
+    """The listeners of other sections are closed in it."""
     server = serve(web(children=1) + web(name="other", children=1))
     ports = {name: endpoint(server.address(name))[1] for name in ("web", "other")}
     for child in server.stats()["children"]:

@@ -181,7 +181,7 @@ def test_task(example):
 
 
 def test_modules(example, tmp_path):
-    """What one connection stores another one reads, after a restart as well."""
+    """A value stored by one connection is read by another, also after a restart."""
     store = (("/var/tmp/store", str(tmp_path / "store")),)
     for expected in ("none", "blue sky"):
         server = example("modules", path=store[0])

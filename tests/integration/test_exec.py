@@ -113,7 +113,7 @@ def test_what_the_program_inherits(serve, tmp_path):
 
 
 def test_no_signal_is_blocked_or_ignored(serve):
-    """What the interpreter and our children ignore (PIPE, HUP) is back at its default."""
+    """The signals that the interpreter and our children ignore (PIPE, HUP) have their defaults."""
     server = serve(shell("grep -E '^Sig(Blk|Ign)' /proc/self/status >&2; exec sleep 1000"))
     masks = server.wait_for(r"SigBlk:\s+(\w+)", r"SigIgn:\s+(\w+)")
     ours_to_change = ~(1 << 31 | 1 << 32)  # 32 and 33 belong to the C library, signal(7)
@@ -175,7 +175,7 @@ def test_a_section_that_cannot_work_is_a_configuration_error(launch, values, pro
 
 
 def test_a_file_that_is_no_program_is_a_start_failure(launch, tmp_path):
-    """What exec itself refuses is told with the file and the reason."""
+    """A file that execve(2) refuses is told with its name and the reason."""
     file = tmp_path / "text"
     file.write_text("just text")
     file.chmod(0o755)

@@ -34,7 +34,7 @@ def answer(server, way, section="web"):
 
 
 def why(server):
-    """What `why` says, and a word that it is quick to read."""
+    """The output of `why`, which must not show frames of the supervisor itself."""
     told = server.command("why").stdout
     assert "life.py" not in told
     return told

@@ -306,7 +306,7 @@ def test_a_door_that_refuses(serve):
 
 
 def test_a_door_that_refuses_serves_what_waited(serve):
-    """What came before the order to stop is answered."""
+    """A connection that came before the order to stop is answered."""
     server = serve(web("handlers:gated", children=1), master={"door": "refuse"})
     (first,), _ = held(server)
     waiting = dial(server)

@@ -50,7 +50,7 @@ def test_the_built_in_echo_answers_what_it_is_sent(serve):
 
 
 def test_an_answer_is_whole_though_the_question_was_not_read(serve):
-    """What came and was not read by the handler's end does not reset the connection."""
+    """Bytes that the handler did not read do not reset the connection at its end."""
     server = serve(web("handlers:gated"))
     connection = dial(server)
     line(connection)
@@ -60,7 +60,7 @@ def test_an_answer_is_whole_though_the_question_was_not_read(serve):
 
 
 def test_a_handler_may_close_its_connection(serve):
-    """What is closed already is no error, and the child serves on."""
+    """A connection that is closed already is no error, and the child serves on."""
     server = serve(web("handlers:closing", children=1))
     assert ask(server) == ask(server)
     assert server.stats()["totals"]["errors"] == 0

@@ -159,7 +159,7 @@ def test_a_json_log_that_is_stopped(serve):
     ],
 )
 def test_an_expected_error_is_an_object_too(launch, text, status):
-    """What ends a start with one line is one object where the log is JSON."""
+    """An error that ends a start with one line is one object where the log is JSON."""
     server = launch(text + table("log", format="json"))
     assert server.wait() == status
     entry = only(objects(server.log), level="error", logger="supervisor")
@@ -178,7 +178,7 @@ def test_an_exception_cannot_forge_an_entry(serve):
 
 
 def lost(server, file):
-    """What is said on stderr of a log file that cannot be opened again."""
+    """The lines on stderr about a log file that cannot be opened again."""
     return re.findall(rf"supervisor: error: {file}: cannot be opened again: \w.*", server.log)
 
 
@@ -248,7 +248,7 @@ def test_colour_on_a_terminal(serve, extra, expected):
 
 
 def test_a_client_cannot_forge_an_entry(serve, tmp_path):
-    """What it sends is escaped at level debug too."""
+    """The bytes that a client sends are escaped, at level debug too."""
     text = table("workers.web", type="http", listen=["tcp://127.0.0.1:0"], root=str(tmp_path))
     server = serve(text + table("log", level="debug"))
     for odd in (b"\x1b[2J", b"\r", b"\x9b2J", b"\xe2\x80\xa8"):

@@ -1,4 +1,4 @@
-"""What is shipped for containers and Kubernetes fits the server's own deadlines and pages."""
+"""The files for containers and Kubernetes fit the server's own deadlines and pages."""
 
 import http.client
 import re

@@ -22,7 +22,7 @@ def count(server, times):
 
 
 def test_a_declared_counter_is_summed_over_the_children(serve):
-    """What each child adds to its own word shows as one number."""
+    """Each child adds to a word of its own; statistics show the sum."""
     server = serve(text())
     count(server, 5)
     assert server.stats()["counters"]["tally.total"] == 5

@@ -1,4 +1,4 @@
-"""What a service manager is told, by a test that takes its place: readiness, progress, the end."""
+"""The messages to a service manager, whose place a test takes: readiness, progress, the end."""
 
 import contextlib
 import os

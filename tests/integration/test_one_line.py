@@ -1,4 +1,4 @@
-"""What is expected to go wrong is one line on stderr and its status, never a traceback."""
+"""Expected failures are one line on stderr and their status, never a traceback."""
 
 import shutil
 import signal
@@ -48,7 +48,7 @@ def test_ctrl_c_while_the_imports_run(launch, module):
 
 
 def test_ctrl_c_that_is_ignored_stays_ignored(launch):
-    """What a shell without job control starts in the background does not hear the terminal."""
+    """A shell without job control starts background commands so: the terminal does not end them."""
     ignoring = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")
     server = launch(web(), prefix=ignoring, extra={"PYTHONPROFILEIMPORTTIME": "1"})
     server.wait_for(r"\| +click$")

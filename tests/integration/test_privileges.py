@@ -150,7 +150,7 @@ def test_the_next_start_takes_the_directory_back(serve, tmp_path):
 
 
 def test_the_user_cannot_make_the_next_start_touch_roots_files(serve, tmp_path):
-    """What the user leaves in the runtime directory, a list of paths or links, is not obeyed."""
+    """A list of paths, or links, that the user left in the runtime directory are not obeyed."""
     victim = tmp_path / "victim"
     victim.write_text("precious")
     runtime = tmp_path / "test.run"

@@ -1,4 +1,4 @@
-"""What a death leaves behind: the cause, the place in the code, the lock, the request."""
+"""The report of a death: the cause, the place in the code, the lock, the request."""
 
 import os
 import re

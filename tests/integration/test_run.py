@@ -114,7 +114,9 @@ def test_a_name_is_no_path():
 
 
 def test_a_terminal_sees_one_line(served):
-    """What is served, how, where, by how many, and how it ends; Ctrl-C does end it."""
+    """It says the application, its type, the address, the number of children, and how to end it;
+    Ctrl-C does end it.
+    """
     program = served("interfaces:wsgi", terminal=True)
     program.wait_for(
         r"^serving interfaces:wsgi \(wsgi\) on http://127\.0\.0\.1:[1-9][0-9]*, 2 children; "

@@ -66,7 +66,7 @@ ls /var/tmp /var/tmp/tmp"""
 
 
 def test_a_foreign_file_keeps_directory_and_marker(serve, tmp_path):
-    """What others have put there at our end stays, and the next start takes the directory again."""
+    """A file that others put there outlives us, and the next start takes the directory again."""
     runtime = tmp_path / "test.run"
     for _ in range(2):
         server = serve(web())
@@ -287,7 +287,7 @@ def make_huge(path):
 @pytest.mark.parametrize("make", [make_fifo, make_endless, make_huge])
 @pytest.mark.parametrize("name", ["lock", "scoreboard"])
 def test_no_reader_hangs_or_chokes(serve, tmp_path, make, name):
-    """Whatever stands for the lock or the scoreboard: each command ends with one line."""
+    """Anything may stand in the place of lock or scoreboard: each command ends with one line."""
     server = serve(web())
     file = server.runtime / name
     file.rename(tmp_path / "kept")

@@ -145,7 +145,7 @@ def test_grandchildren_of_a_killed_child_are_gone_too(serve):
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_cuts_the_grace_short(serve, second):
-    """Whatever hangs is killed now, destroy runs, and the first signal decides the status."""
+    """Children that hang are killed now, destroy runs, and the first signal decides the status."""
     server = serve(hooks() + web("handlers:deaf") + CANARY, master=FOR_EVER)
     (connection,) = held(server)
     begin_to_stop(server)
@@ -212,7 +212,7 @@ def test_datagrams_stop_too(serve):
 
 
 def test_an_adopted_listener_stays_open_for_the_next_one(serve):
-    """What waits in an inherited socket when we end is not ours: it is left to the next owner."""
+    """Connections that wait in an inherited socket when we end are left to its next owner."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
         text = web("handlers:gated", listen=[address], children=1) + CANARY

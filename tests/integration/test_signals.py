@@ -1,4 +1,4 @@
-"""What each signal does to the master and to a child; absence is proved by a barrier."""
+"""The effect of each signal on the master and on a child; absence is proved by a barrier."""
 
 import os
 import re

@@ -17,7 +17,7 @@ PATIENT = ("--timeout", str(DEADLINE))
 
 
 def stack(server, *arguments):
-    """What the command says, each child's part by its first line."""
+    """The output of the command, one text for each child."""
     done = server.command("stack", *arguments)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.rstrip("\n").split("\n\n")

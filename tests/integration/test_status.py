@@ -68,7 +68,7 @@ def test_the_pages(serve):
 
 
 def test_the_json_is_that_of_the_command(serve):
-    """Whatever `stats --json` says is there under the same names, and agrees."""
+    """All facts of `stats --json` are there under the same names, and agree."""
     server = serve(web() + status())
     ask(server)
     theirs, ours = json.loads(get(server, "/stats.json")[2]), server.stats()
@@ -307,7 +307,7 @@ def test_idle_is_idle(serve):
 
 
 def test_a_request_in_hand_is_named(serve):
-    """What a worker calls its request shows in the table and in the JSON."""
+    """The name that a worker gives its request shows in the table and in the JSON."""
     named = {"type": "watched:Named", "listen": ["tcp://127.0.0.1:0"]}
     server = serve(table("workers.web", **named) + status())
     with dial(server) as connection:

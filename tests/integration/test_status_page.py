@@ -151,7 +151,7 @@ def test_a_screen_reader_finds_its_way(crashed, browser, scheme):
 
 
 def focused(browser):
-    """What has the focus: its id, its slot, or its text."""
+    """The element that has the focus, by its id, its slot, or its text."""
     return browser.run(
         "((one) => one.id || one.dataset.slot || one.getAttribute('aria-label') ||"
         " one.innerText.slice(0, 7))(document.activeElement)"

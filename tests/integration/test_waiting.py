@@ -1,4 +1,4 @@
-"""What waits in a child hears of the order to stop, whichever thread it waits in."""
+"""Code that waits in a child is woken by the order to stop, in whichever thread it waits."""
 
 import signal
 

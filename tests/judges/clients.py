@@ -116,7 +116,7 @@ def curl(*arguments: str) -> str:
 
 
 def by_hand(url: str) -> Iterator[tuple[str, bool]]:
-    """What libraries do not do: pipelining, half a close, the end of the input in the middle."""
+    """(case, passed) of what no library does: pipelining, half a close, a body that breaks off."""
     place = url.removeprefix("http://")
     request = f"GET / HTTP/1.1\r\nHost: {place}\r\n\r\n".encode()
     last = f"GET / HTTP/1.1\r\nHost: {place}\r\nConnection: close\r\n\r\n".encode()

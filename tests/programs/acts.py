@@ -1,4 +1,4 @@
-"""What the programs of the tests can be told to do, by name, at any point of a server's life."""
+"""Acts that the programs of the tests perform, by name, at any point of a server's life."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""What readers look at: a worker that names its requests, a handler of known slowness."""
+"""Subjects for statistics: a worker that names its requests, a handler of known slowness."""
 
 import socket
 import time

@@ -1,4 +1,4 @@
-"""What the tests of the application types share: their sections, and a client with a memory."""
+"""Shared by the tests of the application types: their sections, and a client with a memory."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ class Browser:
         return self._call("/goog/cdp/execute", {"cmd": command, "params": parameters})
 
     def complaints(self) -> list[str]:
-        """What the browser's console says, what the page's policy blocked above all."""
+        """The messages on the browser's console, above all of what the page's policy blocked."""
         return [entry["message"] for entry in self._call("/se/log", {"type": "browser"})]
 
     def screenshot(self, file: Path) -> None:

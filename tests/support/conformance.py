@@ -1,4 +1,4 @@
-"""What the tests of HTTP conformance share: the published requests, and what became of each."""
+"""Shared by the tests of HTTP conformance: the published requests, and the answers to each."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ DOCUMENTS = [README, *PAGES]
 
 
 def steps(block: Block) -> list[Step]:
-    """What is typed: after each `$ ` in a console, line by line elsewhere."""
+    """The commands of a block: after each `$ ` in a console, the whole text of a script."""
     if block.language == "sh":
         return [Step(block.text, "")]
     _, *parts = re.split(r"(?m)^\$ (.+)\n", block.text)

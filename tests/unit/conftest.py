@@ -1,4 +1,4 @@
-"""What several unit tests share."""
+"""Fixtures that several unit tests share."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def test_failures_are_told_with_their_reason():
 
 
 def test_ours_is_compared_with_the_floor_of_the_same_round():
-    """What it may cost is the floor's, times a factor, and an allowance; a doubt is told."""
+    """It may cost a factor times the floor, and an allowance; a doubtful verdict says so."""
     comparison = Comparison("tcp", READY, 2.0, 0.1)
 
     def verdict(*ours):
@@ -103,7 +103,7 @@ def test_ours_is_compared_with_the_floor_of_the_same_round():
 
 
 def test_the_slope_at_both_ends():
-    """What a child more costs, by the two smallest and the two largest numbers of children."""
+    """The cost of one child more, between the two smallest and the two largest numbers of them."""
     assert slopes_of({4: 1.0, 8: 2.0, 16: 6.0}) == [0.25, 0.5]
     assert slopes_of({4: 1.0}) == []
 
@@ -120,7 +120,7 @@ def test_all_that_was_measured_is_printed(group):
 
 
 def test_the_readme_is_replaced_between_its_marks_only():
-    """What stands around the marks stays; done twice it is the same."""
+    """The text around the marks stays; done twice it is the same."""
     page = f"before\n{BEGIN}\nstale\n{END}\nafter\n"
     once = replaced(page, "new")
     assert once == page.replace("stale", "new")
@@ -181,7 +181,7 @@ def test_everybody_takes_turns():
 
 
 def test_peers_may_have_fewer_lives():
-    """What is asked of ours twenty times is asked of them as often as the case says."""
+    """A case that takes twenty rounds of ours takes only as many of theirs as it says."""
     (case,) = chosen(GROUPS["peers"], smoke=False, only=["in hand"], rounds=None)
     assert {case.rounds_of(one) for one in case.contenders(GROUPS["peers"])} <= {20, 3}
 

@@ -384,7 +384,7 @@ def test_an_address_is_read_and_written(text, address):
     ],
 )
 def test_a_bad_address_is_refused_with_the_reason(text, reason):
-    """What is no address says what is wrong with it."""
+    """The error says what is wrong with the address."""
     with pytest.raises(ValueError, match=reason):
         parse_address(text)
 

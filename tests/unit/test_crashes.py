@@ -1,4 +1,4 @@
-"""What went wrong, told: own frames first, others counted, nothing that harms a terminal."""
+"""The report of crashes: own frames first, others counted, nothing that harms a terminal."""
 
 import sysconfig
 from pathlib import Path

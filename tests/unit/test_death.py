@@ -82,7 +82,7 @@ def entry(died):
 
 
 def test_an_exit_in_one_entry():
-    """What is not known is left out."""
+    """Facts that are not known are left out."""
     assert entry(crash(exited(3))) == (
         'child died worker=web slot=3 pid=4712 cause="exit 3" exit=3 uptime=60.000s state=idle'
         " for=1.500s peak_rss=12MiB cpu=0.250s"

@@ -65,7 +65,7 @@ def test_where_none_is_free_the_limit_is(limits):
 
 
 def test_a_soft_limit_is_raised_as_far_as_needed(limits):
-    """What it was is returned, for the children."""
+    """The old limit is returned, for the children."""
     soft = descriptors.lowest_free() + 10
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, limits[1]))
     assert descriptors.allow_descriptors(8) == soft

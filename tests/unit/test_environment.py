@@ -1,4 +1,4 @@
-"""What the environment says in a configuration, and the variables of a section."""
+"""Environment variables in a configuration, and the variables of a section."""
 
 import pytest
 
@@ -115,7 +115,7 @@ def test_a_bad_file_of_variables(text):
 
 
 def test_variables_are_taken_back(monkeypatch):
-    """What was there before is there again."""
+    """The values from before are there again."""
     monkeypatch.setenv("KEPT", "old")
     monkeypatch.delenv("ADDED", raising=False)
     import os

@@ -39,7 +39,7 @@ def test_what_has_no_key_says_what_to_do():
 
 @pytest.mark.parametrize("program", ["gunicorn", "uvicorn"])
 def test_they_are_options_that_it_has(program):
-    """Whatever --help of the installed one says, the table has no option that it has not."""
+    """Every option in the table is in the --help of the installed program."""
     command = Path(sys.executable).with_name(program)
     if not shutil.which(str(command)):
         pytest.skip(f"no {program} here")

@@ -39,7 +39,7 @@ def theirs(message, **facts):
 
 
 def record(message, *arguments, **more):
-    """What an application's logger made."""
+    """A record as an application's logger makes it."""
     made = logging.LogRecord("shop", 20, "x.py", 1, message, arguments, more.pop("exc_info", None))
     vars(made).update(more)
     return made
@@ -125,7 +125,7 @@ def test_json_of_ours():
 
 
 def test_json_of_others():
-    """What `extra` added are keys, but it cannot pose as the entry's own; NaN is not JSON."""
+    """Facts in `extra` are keys, but cannot pose as the entry's own; NaN is not JSON."""
     text = as_json(theirs("sold", pid=1, level="x", n=math.nan, o={1: {2}}), Origin("web", 0))
     entry = json.loads(text, parse_constant=pytest.fail)
     assert (entry["pid"], entry["level"], entry["worker"], entry["slot"]) == (PID, "info", "web", 0)

@@ -44,7 +44,7 @@ def test_origin(fields, expected):
 
 
 def test_who_is_not_trusted():
-    """What a client says of itself counts for nothing, unless everybody is trusted."""
+    """Headers of a client that is not trusted count for nothing; with * everybody is trusted."""
     named = {b"x-forwarded-for": b"1.2.3.4"}
     assert origin("6.6.6.6", 5, "http", named, TRUST) == Origin("6.6.6.6", 5, "http")
     assert origin("", 0, "http", named, TRUST) == Origin("", 0, "http")

@@ -81,7 +81,7 @@ def target(text, method=b"GET", host=b"Host: x"):
     ],
 )
 def test_refused_head(data, status):
-    """What breaks RFC 9110 or 9112, or a limit, is refused with the status that says so."""
+    """A head that breaks RFC 9110 or 9112, or a limit, is refused with the status that says so."""
     _, events = all_events(data, Limits(header=8192, body=10))
     assert [type(event) for event in events] == [Refusal]
     assert events[0].status == status, events
@@ -282,7 +282,7 @@ def test_go_on():
 
 
 def test_count():
-    """What the caller sends itself is counted, or framed, or not to be sent."""
+    """Bytes that the caller sends itself are counted, or framed, or not to be sent."""
     connection, _ = all_events(HEAD + b"\r\n")
     connection.answer(200, [], length=10)
     assert connection.count(10) == (b"", b"")

@@ -14,7 +14,7 @@ LIMITS = Limits(header=8192, body=100_000)
 
 @pytest.mark.parametrize("case", CASES)
 def test_as_the_specification_says(case):
-    """What is malformed is refused once, what is good is seen as meant."""
+    """Malformed requests are refused once, good ones are understood as meant."""
     got = answers(CASES[case].data + NEXT, Limits())
     assert CASES[case].allows(got), got
 
@@ -59,7 +59,7 @@ PIECES = [
 @given(damaged())
 @settings(max_examples=300, deadline=None)
 def test_damaged(sent):
-    """Whatever comes, the machine tells requests and refusals, and raises nothing."""
+    """Of any bytes the machine makes requests and refusals; it raises nothing."""
     assert all(
         answer.status in (200, *range(400, 500), 501, 505) for answer in answers(sent, LIMITS)
     )

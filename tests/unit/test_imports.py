@@ -1,4 +1,4 @@
-"""What a command pays for: only what it needs is imported."""
+"""A command imports only what it needs."""
 
 import subprocess
 import sys
@@ -39,7 +39,7 @@ def test_the_package_itself_is_empty_until_asked():
 
 @pytest.mark.parametrize("name", supervisor.__all__)
 def test_each_public_name_is_there(name):
-    """What users import."""
+    """Each name that the package exports can be imported by users."""
     assert getattr(supervisor, name).__name__ == name
 
 

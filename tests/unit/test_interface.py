@@ -38,6 +38,6 @@ def test_what_does_not_tell_is_not_refused(wanted):
 
 
 def test_asgi_2_is_refused_with_what_to_do():
-    """Whatever the section's type."""
+    """It is refused in a section of any type."""
     with pytest.raises(NameProblem, match=r"'x' is an ASGI 2 application; wrap it: asgiref"):
         refuse_another(interfaces.asgi2, "x", "asgi")

@@ -1,4 +1,4 @@
-"""What an entry looks like, and that each is written at once and whole."""
+"""The form of an entry, and that each is written at once and whole."""
 
 import contextlib
 import json
@@ -19,7 +19,7 @@ PID = os.getpid()
 
 @pytest.fixture(autouse=True)
 def _restored(monkeypatch):
-    """Whatever a test makes of logging is undone."""
+    """A test's changes of logging are undone."""
     monkeypatch.delenv("JOURNAL_STREAM", raising=False)
     monkeypatch.delenv("TERM", raising=False)
     root = logging.getLogger()

@@ -10,7 +10,7 @@ from supervisor.log.file import LogFile
 
 @pytest.fixture
 def said():
-    """What a file had to say."""
+    """The messages of a log file about itself."""
     return []
 
 

@@ -33,7 +33,7 @@ def made(tmp_path):
 
 @pytest.fixture
 def facts(made):
-    """What a reader makes of it."""
+    """The statistics that a reader makes of the scoreboard."""
     return statistics.of(made.snapshot(), per_child=True)
 
 
@@ -102,7 +102,7 @@ def test_a_last_crash_has_its_time(made):
 
 
 def test_answers_are_counted_by_class(made):
-    """What the web types count by class of status is a counter of each section."""
+    """The answers that the web types count by class of status are a counter of each section."""
     base = made.row_base(0) + layout.RESPONSES
     made.words[base + 1], made.words[base + 4] = 7, 2
     found = samples(metrics.expose(statistics.of(made.snapshot())))

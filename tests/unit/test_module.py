@@ -1,4 +1,4 @@
-"""What modules declare: counters and locks, by their full names, fresh in each generation."""
+"""The declarations of modules: counters and locks, by full names, fresh in each generation."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What the service manager's variables mean."""
+"""The meaning of the service manager's variables."""
 
 import os
 

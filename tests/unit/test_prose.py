@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FILES = [one for top in ("supervisor", "workers", "modules") for one in (ROOT / top).rglob("*.py")]
+ROOMS = ("supervisor", "workers", "modules", "tests")
+FILES = [one for room in ROOMS for one in (ROOT / room).rglob("*.py")]
 NODES = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 

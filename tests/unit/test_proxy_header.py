@@ -129,7 +129,7 @@ def test_a_socket_keeps_what_follows(case, sizes):
 
 
 def test_only_trusted_proxies_are_listened_to():
-    """What another one says is not even read."""
+    """The header of another peer is not even read."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.sendall(next(iter(TAKEN_V1)))

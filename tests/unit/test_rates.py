@@ -38,7 +38,7 @@ def test_a_rate_is_growth_over_time(look):
 
 
 def test_without_a_look_before_there_is_no_rate(look):
-    """What was counted before the first look says nothing about now."""
+    """Requests counted before the first look say nothing about now."""
     assert between(None, look(10.0, 100)) == ({}, {})
 
 
@@ -50,7 +50,7 @@ def test_a_new_generation_counts_from_zero(look):
 
 
 def test_latencies_are_those_of_the_time_between(look):
-    """What was slow before does not show in the percentiles of now."""
+    """Requests that were slow before do not show in the percentiles of now."""
     before = look(1.0, 10, histogram=[(2.0, 10)])
     now = look(2.0, 110, histogram=[(0.001, 98), (0.5, 2), (2.0, 10)])
     assert between(before, now).sections["web"] == SectionRate(100.0, 0.0, 0.001, 0.5)

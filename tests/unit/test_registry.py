@@ -141,7 +141,7 @@ def test_code_that_raises_is_told(tmp_path, name, reason):
 
 
 def test_a_termination_passes_through_imports():
-    """What stops the start is no problem of the configuration."""
+    """A signal that stops the start is no problem of the configuration."""
     with pytest.raises(Stop):
         names.import_module("stopped")
 

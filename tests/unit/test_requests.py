@@ -1,4 +1,4 @@
-"""What the row of a child says of its requests."""
+"""A child's row in the scoreboard tells of its requests."""
 
 import pytest
 

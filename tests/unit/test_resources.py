@@ -1,5 +1,5 @@
-"""What is acquired is released, in reverse; what a dead server left is removed, and nothing that
-has taken its name since.
+"""Resources are released in reverse; files that a dead server left are removed, but nothing that
+has taken their names since.
 """
 
 import os
@@ -24,7 +24,7 @@ def test_the_last_acquired_is_released_first():
 
 
 def test_a_mark_releases_down_to_itself():
-    """What came after the mark goes, what was before stays."""
+    """Resources acquired after the mark are released, those before it stay."""
     made, released = Resources(), []
     made.add("server", lambda: released.append("server"))
     mark = made.mark()
@@ -106,7 +106,7 @@ def test_a_relative_path_is_written_down_in_full(tmp_path, monkeypatch):
 
 
 def test_a_socket_in_the_journal_that_is_none_is_kept(tmp_path):
-    """Whatever has taken a socket's place since is not ours to remove."""
+    """A file that has taken a socket's place is not ours to remove."""
     journal, path = tmp_path / "paths", tmp_path / "web.sock"
     killed = Resources()
     killed.use_journal(journal)

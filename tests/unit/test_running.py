@@ -89,7 +89,7 @@ PLACES = st.one_of(
 
 @given(st.lists(st.tuples(PLACES, st.integers(0, 255)), min_size=1, max_size=8))
 def test_a_damaged_scoreboard_is_refused_or_read(whole, damages):
-    """Whatever stands in it: a clear error or statistics, never another exception."""
+    """It is read, or refused with a ScoreboardError; there is never another exception."""
     damaged = bytearray(whole)
     for place, byte in damages:
         damaged[place] = byte

@@ -157,7 +157,7 @@ def test_release_leaves_the_directory_as_it_was(tmp_path, existed):
 
 
 def test_a_file_of_somebody_else_keeps_the_directory(tmp_path):
-    """What is not ours is not removed, nor is the directory it lies in."""
+    """A file that is not ours is not removed, nor is the directory it lies in."""
     path, made = tmp_path / "run", Resources()
     RuntimeDirectory(path, "web").acquire(made)
     make_file(path / "theirs")
@@ -538,7 +538,7 @@ def test_a_lock_that_is_no_file_is_nobodys_and_nobodys_to_take(tmp_path, stack, 
     ],
 )
 def test_where_the_runtime_directory_is(monkeypatch, environ, configured, first):
-    """What is configured wins, then what systemd gives."""
+    """The configured directory wins, then the one that systemd gives."""
     for name in ("RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environ.items():

@@ -345,7 +345,7 @@ def test_requests_in_hand_are_named_oldest_first(board, names):
 
 
 def test_only_so_many_requests_are_named(board, names):
-    """What finds no place is not named, and leaves none."""
+    """A request that finds no place is not named, and removing it frees none."""
     places = [names.add(begun, b"%d" % begun) for begun in range(1, layout.PLACES + 3)]
     assert places[layout.PLACES :] == [-1, -1]
     names.remove(-1)
@@ -373,7 +373,9 @@ def test_a_name_is_cut_and_harmless(board, names, name, text):
 
 
 def test_the_children_of_a_section_share_a_block(board):
-    """What one writes another reads, and no other section; the mean is of their connections."""
+    """A word that one writes the others of its section read, and no other section; the mean is of
+    their connections.
+    """
     one, other, foreign = board.block(0), board.block(0), board.block(2)
     one.be_slow_until(1_000)
     assert other.is_slow(999)

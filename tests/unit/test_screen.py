@@ -1,4 +1,4 @@
-"""What `top` draws, from statistics to the characters of a screen."""
+"""The drawing of `top`, from statistics to the characters of a screen."""
 
 import io
 

@@ -83,8 +83,8 @@ def test_deadly_signals_are_left_alone():
 
 @given(st.lists(st.sampled_from([row.signum for row in TABLE]), unique=True))
 def test_urgent_signals_come_first(pending):
-    """What ends the server precedes deaths, and both precede statistics; terminations are taken as
-    they came.
+    """Signals that end the server come first, in the order in which they were sent; then deaths,
+    then statistics.
     """
     taken = signals.in_order(pending)
     assert set(taken) == set(pending)
@@ -98,7 +98,7 @@ def test_urgent_signals_come_first(pending):
 
 @pytest.mark.parametrize("raised", [*itertools.permutations([TERM, CHLD, USR1])])
 def test_every_pending_signal_is_taken(master, raised):
-    """Whatever the order in which they come, all are served, the most urgent first, once."""
+    """In whatever order they come, all are taken, the most urgent first, each once."""
     for number in raised:
         signal.raise_signal(number)
     assert master.take() == [TERM, CHLD, USR1]
@@ -125,7 +125,7 @@ def test_a_termination_stays_pending_until_taken(master, number):
 
 
 def test_a_signal_consumed_elsewhere_can_be_recorded(master):
-    """What sigtimedwait(2) took counts as pending again."""
+    """A signal that sigtimedwait(2) took counts as pending again."""
     master.record(TERM)
     assert master.take() == [TERM]
 
@@ -171,7 +171,7 @@ def test_a_descriptor_ends_the_wait(recorder):
 
 @pytest.mark.parametrize("timeout", [-1.0, 0.0, 1e-9, 0.001])
 def test_a_wait_ends_at_its_timeout(recorder, timeout):
-    """What has passed already is no wait, and what is tiny is one."""
+    """A timeout that is negative, zero or tiny ends the wait at once, and nothing came."""
     assert not recorder.wait(timeout)
 
 
@@ -203,7 +203,7 @@ def test_in_a_child_signals_are_handled_at_once(master):
 
 
 def test_a_child_begins_with_nothing_pending(master):
-    """What the master was sent before the fork is not the child's."""
+    """A signal sent to the master before the fork is not the child's."""
     signal.raise_signal(TERM)
     master.become_child({})
     assert not master.wait(0)
@@ -228,7 +228,7 @@ def test_user_code_is_interrupted_by_a_termination(master):
 
 
 def test_user_code_does_not_begin_after_a_termination(master):
-    """What is pending already raises at the door, the first that came; user code never runs."""
+    """The pending signal that came first is raised before user code, which never runs."""
     entered = False
     signal.raise_signal(PIPE)
     signal.raise_signal(INT)
@@ -254,7 +254,7 @@ def test_an_interruption_is_no_exception_to_handle():
 
 @pytest.mark.parametrize("seconds", [-1.0, 0.0, 0.001])
 def test_user_code_is_interrupted_at_its_deadline(master, seconds):
-    """What blocks for ever gets Stop when the time has passed; nothing becomes pending."""
+    """Stop is raised in code that blocks, when its time has passed; nothing becomes pending."""
     with pytest.raises(Stop) as caught, master.deadline(seconds):
         select.select([], [], [], DEADLINE)
     assert caught.value.signum is ALRM

@@ -1,4 +1,4 @@
-"""What a soak takes for explained, and what not."""
+"""The failures that a soak takes for explained, and those that it does not."""
 
 import pytest
 

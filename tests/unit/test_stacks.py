@@ -236,7 +236,7 @@ def test_a_pipe_that_nobody_holds(tmp_path):
 
 
 def test_an_unread_pipe_holds_little(tmp_path):
-    """What is told when nobody reads does not wait, and does not pile up."""
+    """A pipe that nobody reads takes 4096 bytes, and no write to it waits."""
     os.mkfifo(tmp_path / "pipe")
     held = stack_pipe.hold(tmp_path / "pipe")
     assert os.write(held, b"x" * 100_000) == 4096

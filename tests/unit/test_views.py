@@ -318,7 +318,7 @@ def leave_waiting(host, port):
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "0.0.0.0", "::"])
 def test_waiting_connections_are_counted(closing, host):
-    """What the kernel holds for accept is what `queued` says, for IPv4 and IPv6."""
+    """`queued` is the number of connections that wait for accept, for IPv4 and IPv6."""
     family, near = (socket.AF_INET6, "::1") if ":" in host else (socket.AF_INET, "127.0.0.1")
     listener = closing.enter_context(socket.create_server((host, 0), family=family, backlog=64))
     address = Address("tcp", host=host, port=listener.getsockname()[1])

@@ -1,5 +1,5 @@
-"""What clients see while workers are killed, under a steady load or beside long requests; and how
-long it takes until all are there again.
+"""The answers and failures that clients see while workers are killed, under a steady load or beside
+long requests; and how long it takes until all workers are there again.
 """
 
 import random
@@ -34,7 +34,7 @@ LAST_ROW: Final = r"^ *web +{} +\d+ .*$"  # the table of SIGUSR1 ends with the l
 
 
 class Seen(NamedTuple):
-    """What one client saw: when the good answers came (monotonic s), how often what went wrong."""
+    """The answers to one client: when the good ones came (monotonic s), how many failed of what."""
 
     good: list[float]
     slowest: float

@@ -31,7 +31,7 @@ def life(contender: Contender, children: int, seconds: float) -> dict[str, float
 
 
 def effort(server: Running) -> dict[str, float]:
-    """What getting ready took: seconds, of CPU too, page faults; a child's are a mean."""
+    """The cost of a start: seconds until ready and of CPU, page faults; a child's are a mean."""
     master, *others = tree(server.pid)
     return {
         "start": server.ready_at - server.spawned_at,

@@ -1,4 +1,4 @@
-"""What requests and datagrams cost: by wrk(1), by a window of datagrams, by what a child says."""
+"""The cost of requests and datagrams: measured by wrk(1), by a window of datagrams, by a child."""
 
 import re
 import socket
@@ -30,7 +30,7 @@ def throughput(contender: Contender, children: int, seconds: float) -> dict[str,
 
 
 def turn(server: Running, seconds: int, *options: str) -> dict[str, float]:
-    """What wrk says; us of CPU of all processes a request; % of that in the busiest process.
+    """The figures of wrk; us of CPU of all processes a request; % of that in the busiest process.
 
     Who accepts all connections in one child leaves the other CPU to wrk: fast here, and only here.
     """
@@ -49,7 +49,7 @@ def load(server: Running, seconds: int, *options: str) -> str:
 
 
 def figures(said: str) -> dict[str, float]:
-    """What wrk printed: requests, these a second, ms of the slowest 1 %, failures."""
+    """The figures that wrk printed: requests, these a second, ms of the slowest 1 %, failures."""
     (count,) = re.findall(r"(\d+) requests in", said)
     (rate,) = re.findall(r"Requests/sec:\s+([\d.]+)", said)
     slowest, unit = (re.findall(SLOWEST, said) or [(0, "s")])[0]

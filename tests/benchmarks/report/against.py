@@ -105,6 +105,6 @@ def growing(record: Record) -> Iterator[list[str]]:
 
 
 def slopes_of(points: dict[int, float]) -> list[float]:
-    """What one child more costs, at both ends; nothing of one point."""
+    """The cost of one child more, at both ends; empty where there is one point."""
     slopes = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in pairwise(points.items())]
     return [slopes[0], slopes[-1]] if slopes else []

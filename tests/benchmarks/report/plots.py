@@ -34,7 +34,7 @@ polyline { fill: none; stroke: var(--it); stroke-width: 1.5 } polyline.ours { st
 
 
 class Shown(NamedTuple):
-    """What one contender showed: (x, y) in order, or one figure."""
+    """The results of one contender: (x, y) in order, or one figure."""
 
     name: str
     side: str

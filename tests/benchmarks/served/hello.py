@@ -1,4 +1,5 @@
-"""What every server serves, in its own environment; it knows nothing of the project.
+"""The applications that every server serves, in its own environment; nothing of the project is
+imported.
 
 A server without a web framework must not pay for one, so asyncio is imported where it is needed.
 """

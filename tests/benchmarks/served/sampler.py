@@ -1,4 +1,4 @@
-"""What the statistics cost a request, told by a child that does nothing else."""
+"""A worker that answers with the cost of the statistics for a request; it does nothing else."""
 
 import time
 import timeit

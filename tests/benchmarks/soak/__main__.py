@@ -39,7 +39,7 @@ QUICK: Final = 30.0  # s
 
 
 class Soak:
-    """What is done to the server; what comes of it is the Watch's."""
+    """Everything that is done to the server; the Watch judges the consequences."""
 
     def __init__(self, server: Server, watch: Watch, seed: int) -> None:
         self._server, self._watch = server, watch

@@ -49,7 +49,7 @@ class Failure(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What one client has seen."""
+    """The answers and failures that one client has seen."""
 
     kind: str
     answered: int
@@ -153,7 +153,7 @@ def opened(address: Address, path: str) -> Iterator[http.client.HTTPResponse]:
 
 
 def rest_by(pid: int, read: Callable[[], bytes]) -> bytes:
-    """What is read; where that fails, `pid` had the request in hand."""
+    """The bytes that `read` returns; where it fails, the child `pid` had the request in hand."""
     try:
         return read()
     except (OSError, http.client.HTTPException) as error:

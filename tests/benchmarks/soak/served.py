@@ -1,4 +1,4 @@
-"""What the server under soak serves: each answer says who gave it, and can be checked."""
+"""The applications of the server under soak: each answer names its child, and can be checked."""
 
 import asyncio
 import os
@@ -57,7 +57,9 @@ def application(_environ: dict[str, Any], start: Callable[..., Any]) -> Iterable
 
 
 async def lasting(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """What lasts: a request of some seconds, a stream that the client ends, a WebSocket."""
+    """An application that takes long: a request of some seconds, a stream that the client ends, a
+    WebSocket.
+    """
     if scope["type"] == "websocket":
         await repeat(receive, send)
     elif scope["type"] == "http":

@@ -29,7 +29,7 @@ class Entry(NamedTuple):
 
 
 class Kill(NamedTuple):
-    """What was done to whom; monotonic seconds. `gone_at`: the death was in the log by then."""
+    """A process that was killed; monotonic seconds. `gone_at`: the death was in the log by then."""
 
     cause: str
     section: str
@@ -69,7 +69,7 @@ def _explains(kill: Kill, failure: Failure) -> bool:
 
 
 def grown(first: Mapping[str, int], now: Mapping[str, int]) -> dict[str, str]:
-    """What is not as it was at the first look, and how; what is measured in bytes has some room."""
+    """A sentence for each vital sign that differs from the first look; bytes may grow a little."""
     pairs = {what: (first.get(what, 0), now.get(what, 0)) for what in sorted({*first, *now})}
     return {
         what: f"{what} of the master: {a} at first, now {b}"

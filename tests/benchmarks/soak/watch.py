@@ -1,4 +1,4 @@
-"""What is seen of a server under soak: its log, its clients' reports, its vital signs, its end."""
+"""Observes a server under soak: its log, its clients' reports, its vital signs, its end."""
 
 import json
 import os
@@ -133,7 +133,9 @@ class Watch:
                 self.complaints.append(f"{name}: {address} cannot be bound again")
 
     def check_totals(self, file: Path) -> None:
-        """What was answered was counted, through all generations; a kill costs what was in hand."""
+        """Complain if fewer requests were counted, over all generations, than were answered. A kill
+        may cost the count of the requests that the child had in hand.
+        """
         counted = json.loads(file.read_text())["counters.requests"]
         answered = sum(n for kind, n in self.answered.items() if not kind.startswith("rude"))
         lost = sum(IN_HAND[kill.section] for kill in self.kills)
@@ -146,7 +148,7 @@ class Watch:
         print(f"{seconds:6.1f} s  {done}", file=sys.stderr, flush=True)
 
     def verdict(self, seed: int) -> str:
-        """What was seen, in few lines."""
+        """The findings, in a few lines."""
         causes = Counter(kill.cause for kill in self.kills)
         rss = [f"{look['RSS, bytes'] / MEBI:.1f}" for look in self._looks] or ["unknown"]
         return (
