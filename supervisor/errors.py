@@ -145,6 +145,8 @@ _SHORTAGES: Final = frozenset(
 )
 
 
-def is_shortage(error: OSError) -> bool:
+def is_shortage(error: BaseException) -> bool:
     """True where the system has run out: of descriptors, memory, room on a disk, processes."""
-    return error.errno in _SHORTAGES
+    if isinstance(error, ImportError):
+        return "failed to map" in str(error)  # what dlopen(3) says without address space
+    return isinstance(error, MemoryError) or getattr(error, "errno", None) in _SHORTAGES

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from supervisor.config.decode import unknown
-from supervisor.errors import NameProblem, StartError, Stop
+from supervisor.errors import NameProblem, StartError, Stop, SystemFailure, is_shortage
 
 
 def load_object(name: str, key: str = "") -> Any:
     """Import `package.module:attribute`. `key` is the option that holds the name.
 
-    Raises NameProblem when it leads nowhere, StartError when the module's own code raised.
+    Raises NameProblem when it leads nowhere, StartError when the module's own code raised,
+    SystemFailure when the system ran out of something meanwhile.
     """
     module_name, _, attribute = name.partition(":")
     if not module_name or not attribute:
@@ -43,7 +44,8 @@ def import_module(name: str, key: str = "") -> Any:
             raise NameProblem(f"{name!r} is not a module name", key) from None
         raise StartError(f"{name!r} cannot be imported: {describe(error)}") from error
     except BaseException as error:
-        raise StartError(f"{name!r} cannot be imported: {describe(error)}") from error
+        kind = SystemFailure if is_shortage(error) else StartError
+        raise kind(f"{name!r} cannot be imported: {describe(error)}") from error
 
 
 def describe(error: BaseException) -> str:

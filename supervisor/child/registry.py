@@ -17,7 +17,7 @@ from supervisor.child.shared import Declarations, Shared
 from supervisor.child.worker import Worker
 from supervisor.config.decode import Problems, decode, refuse_unknown, unknown
 from supervisor.config.schema import COMMON_KEYS, Config, ModuleSection, Options, Section
-from supervisor.errors import Exit, NameProblem, StartError, Stop
+from supervisor.errors import Exit, NameProblem, StartError, Stop, SystemFailure
 from supervisor.system.cgroup import available_cpus
 from supervisor.system.listeners import owner_ids
 
@@ -260,8 +260,10 @@ def _attempt(path: str, problems: Problems, function: Any, *arguments: Any) -> A
         return function(*arguments)
     except NameProblem as error:
         problems.add(f"{path}.{error.key}" if error.key else path, str(error))
+    except SystemFailure as error:
+        raise SystemFailure(f"{path}: {error}") from error
     except StartError as error:
-        problems.add(path, str(error), Exit.START_FAILED)
+        problems.add(path, str(error), error.exit_code)
     except (Stop, KeyboardInterrupt, MemoryError):
         raise
     except BaseException as error:

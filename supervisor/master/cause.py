@@ -41,7 +41,7 @@ class Cause(NamedTuple):
             return cls.by_signal(error.signum)
         if isinstance(error, SupervisorError):
             return cls.start_failure(str(error), error.exit_code)
-        if isinstance(error, MemoryError) or (isinstance(error, OSError) and is_shortage(error)):
+        if is_shortage(error):
             return cls.start_failure(describe(error), Exit.SYSTEM)
         return cls("internal-error", Exit.CRASH, message=describe(error))
 

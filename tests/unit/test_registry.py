@@ -10,7 +10,8 @@ from supervisor.child.module import Module
 from supervisor.child.worker import Worker
 from supervisor.config import decode, schema
 from supervisor.config import load as loading
-from supervisor.errors import ConfigError, Exit, NameProblem, StartError, Stop
+from supervisor.errors import ConfigError, Exit, NameProblem, StartError, Stop, SystemFailure
+from supervisor.master.cause import Cause
 
 # Each becomes a module of this name; `code_` are those whose code raises.
 SOURCES = {
@@ -20,6 +21,9 @@ SOURCES = {
     "code_interrupts": "raise GeneratorExit\n",
     "code_broken": "x = 1\ndef f(:\n",
     "code_types": "raise TypeError('bad')\n",
+    "code_exhausts": "import errno\nraise OSError(errno.EMFILE, 'Too many open files')\n",
+    "code_too_big": "raise MemoryError\n",
+    "code_unmapped": "raise ImportError('x.so: failed to map segment from shared object')\n",
     "good": """
         from supervisor import Module, Worker
         from supervisor.config import Options
@@ -138,6 +142,14 @@ def test_code_that_raises_is_told(tmp_path, name, reason):
     assert str(caught.value).startswith(f"{name!r} cannot be imported: ")
     assert str(caught.value).endswith(reason.format(path=tmp_path))
     assert caught.value.exit_code is Exit.START_FAILED
+
+
+@pytest.mark.parametrize("name", ["code_exhausts", "code_too_big", "code_unmapped"])
+def test_a_shortage_during_an_import_is_no_fault_of_the_code(load, name):
+    """Out of descriptors, of memory, of address space for a library: status 71."""
+    with pytest.raises((SystemFailure, MemoryError)) as caught:
+        load(section(f"{name}:x"))
+    assert Cause.by_error(caught.value).status is Exit.SYSTEM
 
 
 def test_a_termination_passes_through_imports():
