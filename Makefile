@@ -25,8 +25,8 @@ install: $(VENV)/.installed  ## Create the environment with everything in it
 run: install  ## Start the default server (CONF=FILE for another)
 	@exec $(BIN)/supervisor start -c $(CONF) $(ARGS)
 
-test: install  ## Run the tests (ARGS="-k name" for some)
-	$(BIN)/pytest $(ARGS)
+test: install  ## Run the tests, on every processor (ARGS="-k name" for some)
+	$(BIN)/pytest --numprocesses auto --dist loadfile $(ARGS)
 
 test-systemd: install  ## Run the units on a real systemd in a container (root; apt: systemd-container)
 	$(BIN)/pytest -m systemd $(ARGS)

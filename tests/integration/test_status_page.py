@@ -16,9 +16,9 @@ STATUS = table("workers.status", type="status", listen=["tcp://127.0.0.1:0"])
 
 
 @pytest.fixture
-def browser(tmp_path):
+def browser():
     """A browser of the test's own."""
-    browser = Browser(tmp_path)
+    browser = Browser()
     yield browser
     browser.close()
 

@@ -11,6 +11,8 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -38,9 +40,13 @@ look();
 
 
 class Browser:
-    """One browser with one window and a profile of its own below `directory`."""
+    """One browser with one window, and a profile of its own in a directory with a short name, since
+    it puts a unix socket there.
+    """
 
-    def __init__(self, directory: Path, *, width: int = 1280, height: int = 900) -> None:
+    def __init__(self, *, width: int = 1280, height: int = 900) -> None:
+        self._home = tempfile.TemporaryDirectory(prefix="browser-", ignore_cleanup_errors=True)
+        directory = Path(self._home.name)
         port = self._start_driver(directory)
         self._url = f"http://127.0.0.1:{port}/session"
         window = [f"--window-size={width},{height}", f"--user-data-dir={directory / 'profile'}"]
@@ -131,6 +137,7 @@ class Browser:
         finally:
             os.killpg(self._driver.pid, signal.SIGTERM)
             self._driver.communicate(timeout=DEADLINE)
+            self._home.cleanup()
 
     def _call(self, path: str, body: Any) -> Any:
         request = urllib.request.Request(
@@ -139,5 +146,8 @@ class Browser:
             {"Content-Type": "application/json"},
             method="POST",
         )
-        with urllib.request.urlopen(request, timeout=DEADLINE * 2) as answer:
-            return json.load(answer)["value"]
+        try:
+            with urllib.request.urlopen(request, timeout=DEADLINE * 2) as answer:
+                return json.load(answer)["value"]
+        except urllib.error.HTTPError as error:
+            raise AssertionError(error.read().decode()) from None
