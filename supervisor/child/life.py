@@ -48,6 +48,7 @@ class Life:
         self._board = board
         self._recorder = recorder
         self._initialised: list[Module] = []
+        self._is_open = False  # the worker
         self._printing = False
 
     def live(self) -> NoReturn:
@@ -73,8 +74,7 @@ class Life:
 
     def abandon(self) -> None:
         """Close worker and modules from inside a signal handler (`--dont-fork`)."""
-        if self._child.row.view().is_ready:
-            self._close_worker()
+        self._close_worker()
         self._leave_modules(Exit.OK)
 
     def _detach(self) -> None:
@@ -115,6 +115,7 @@ class Life:
         except BaseException as error:
             self._put_into_black_box(error)
             return self._leave_modules(Exit.START_FAILED)
+        self._is_open = True
         self._child.note_resources()
         if not self._place.is_watched:
             self._report_ready()
@@ -153,6 +154,10 @@ class Life:
         return Exit.CRASH
 
     def _close_worker(self) -> None:
+        """Call `close` of a worker that was initialised, once."""
+        if not self._is_open:
+            return
+        self._is_open = False
         try:
             self._worker.close()
         except BaseException:
