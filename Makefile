@@ -9,7 +9,7 @@ ARGS   ?=
 SECONDS ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-systemd lint types check docs format cover bench bench-scale bench-peers judges fuzz soak clean
+.PHONY: help install run test test-systemd lint types check docs format cover bench bench-scale bench-peers judges fuzz soak kills clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -63,6 +63,9 @@ bench-scale: install  ## Measure 4 to 1000 children, eight minutes (ARGS=--quick
 
 soak: install  ## Load, kill, freeze and storm a server for ten minutes (SECONDS=120: two)
 	$(BIN)/python -m tests.benchmarks.soak --seconds $(SECONDS) $(ARGS)
+
+kills: install  ## Kill masters at 200 random instants of reloads (ARGS="--rounds 20": fewer)
+	$(BIN)/python -m tests.benchmarks.soak.reloads $(ARGS)
 
 $(PEERS)/.installed: $(wildcard tests/benchmarks/peers*.txt)
 	$(PYTHON) -m venv $(PEERS)

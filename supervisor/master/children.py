@@ -149,6 +149,13 @@ class Children:
         told = [self._tell(life, "reload", now, after_crash=False) for life in self.lives.untold()]
         return [*itertools.chain(*told), *self._gone()]
 
+    def bereaved(self, now: float) -> None:
+        """The successor, which was the server, is dead: what drains ends as after a crash, and this
+        master with that status.
+        """
+        self.cause = Cause("successor-died", Exit.CRASH, message="the successor died")
+        self.lives.end_by(now + self._policy.crash_timeout)
+
     def discarded(self, number: int) -> None:
         """The modules of a generation that is gone are destroyed."""
         self._discarding.discard(number)

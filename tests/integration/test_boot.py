@@ -40,7 +40,9 @@ def test_term_at_any_point_of_boot(launch, tmp_path, event, count):
     """TERM at the instant of an act of the master: death by TERM, inits undone, nothing left."""
     path = tmp_path / "web.socket"
     text = hooks("a") + hooks("b") + web(listen=[f"unix://{path}", "tcp://127.0.0.1:0"], children=4)
-    program = (sys.executable, str(PROGRAMS / "interrupted.py"), event, str(count))
+    order = tmp_path / "order"
+    order.write_text(f"SIGTERM {event} {count} later")
+    program = (sys.executable, str(PROGRAMS / "interrupted.py"), str(order))
     server = launch(text, prefix=program)
     assert server.wait() == -signal.SIGTERM
     assert f"interrupted at {event} {count}" in server.log

@@ -131,6 +131,11 @@ class Program:
         """Wait until no process of the tree is left."""
         self.wait_until(self._life)
 
+    @property
+    def is_gone(self) -> bool:
+        """True when no process of the tree is left."""
+        return readable(self._life)
+
     def type(self, text: str) -> None:
         """Type on the program's terminal."""
         os.write(self._output, text.encode())
@@ -152,7 +157,7 @@ class Program:
     def close(self) -> list[str]:
         """End what is left; return a complaint for each process that outlived the program."""
         ended = self.process.poll() is not None
-        complaints = [] if readable(self._life) or not ended else list(self._survivors())
+        complaints = [] if self.is_gone or not ended else list(self._survivors())
         if not ended:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)

@@ -463,3 +463,23 @@ def test_a_signal_before_all_is_ready_has_no_delay():
     server = Server(drain_delay=5.0)
     server.begin()
     assert server.signalled(TERM) == [End(Cause.by_signal(TERM))]
+
+
+# Reload.
+
+
+def test_who_has_handed_over_ends_well(serving):
+    """When all that drains is gone."""
+    server = serving()
+    assert kinds(server.children.handed_over(server.now)) == [Tell]
+    assert server.left == 10.0
+    assert server.children.cause.status is Exit.OK
+
+
+def test_the_death_of_the_successor_is_a_crash(serving):
+    """The server is gone: what drains has the time of a crash, and the status is a crash's."""
+    server = serving()
+    server.children.handed_over(server.now)
+    server.children.bereaved(server.now)
+    assert server.left == 2.0
+    assert server.children.cause.status is Exit.CRASH

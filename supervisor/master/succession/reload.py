@@ -16,11 +16,10 @@ from supervisor.master.booted import Booted
 from supervisor.master.cause import Cause
 from supervisor.master.children import Children
 from supervisor.master.succession import messages, state
+from supervisor.master.succession.bequest import bequest_of, listeners_of
 from supervisor.master.succession.elders import Elders
 from supervisor.master.succession.messages import (
     Ask,
-    Bequeathed,
-    Bequest,
     Done,
     Drains,
     Failed,
@@ -31,14 +30,13 @@ from supervisor.master.succession.messages import (
     Yours,
 )
 from supervisor.master.succession.orders import Client, Orders
-from supervisor.master.succession.predecessor import VARIABLE, configured
+from supervisor.master.succession.predecessor import VARIABLE
 from supervisor.master.succession.state import Succession
 from supervisor.master.succession.successor import Successor
 from supervisor.master.verdicts import Tell, Verdict
 from supervisor.scoreboard.records import Drain
 from supervisor.system import process
 from supervisor.system.channel import pair
-from supervisor.system.listeners import Listener
 from supervisor.system.pidfd import PidFd
 
 _BUSY = Failed(Exit.ALREADY_RUNNING, "a reload is under way; try again when it is done")
@@ -63,6 +61,7 @@ class Reload:
         self.successor: Successor | None = None
         self._orders = Orders()
         self._client: Client | None = None
+        self._server_ends = False  # as the successor has said, which serves
         self._booted = booted
         self._children = children
         self._acts = acts
@@ -112,6 +111,7 @@ class Reload:
         for message in successor.channel.receive():
             found = messages.decode(message.data)
             if isinstance(found, Hurry):
+                self._server_ends = True
                 self._children.lives.end_by(now + found.seconds)
             elif isinstance(found, Launched):
                 self._acts.masters.add(found.pid)
@@ -123,9 +123,10 @@ class Reload:
     def _lose(self, now: float) -> None:
         """The successor is dead."""
         if self.table.is_over:
-            log.warning("successor died", successor=self.successor and self.successor.pid)
             self._booted.runtime.abandon()
-            self._children.lives.end_by(now + self._booted.config.master.crash_timeout)
+            if not self._server_ends:
+                log.warning("successor died", successor=self.successor and self.successor.pid)
+                self._children.bereaved(now)
         self._perform(self.table.died())
 
     def _answer(self, client: Client) -> None:
@@ -172,10 +173,21 @@ class Reload:
         log.info("reload begun", successor=pid, generation=generation)
         self._acts.masters.add(pid)  # our child, where this is the first master
         self._elders.tell(Launched(pid))
-        control, listeners = self._booted.runtime.control, self._listeners()
+        self._bequeath(self.successor, verdict.ask)
+
+    def _bequeath(self, successor: Successor, ask: Ask) -> None:
+        control = self._booted.runtime.control
         assert control is not None
-        descriptors = [control.fileno(), *(one.fileno() for _, _, one in listeners)]
-        self.successor.send(self._bequest(generation, verdict.ask, listeners), descriptors)
+        settings = (*self._settings, *ask.settings)
+        bequest = bequest_of(
+            self._booted,
+            successor.generation,
+            settings,
+            ask.timeout,
+            has_exclusive=self._has_exclusive(),
+        )
+        listeners = listeners_of(self._booted)
+        successor.send(bequest, [control.fileno(), *(one.fileno() for _, _, one in listeners)])
 
     def _launch(self, kept: int) -> int:
         start, notifier = self._booted.start, self._booted.notifier
@@ -184,36 +196,6 @@ class Reload:
         if not notifier.is_watched:
             changes["WATCHDOG_USEC"] = ""
         return start.origin.launch(changes, kept, apart=self._booted.first != os.getpid())
-
-    def _listeners(self) -> list[tuple[str, int, Listener]]:
-        return [
-            (section, place, listener)
-            for section, listeners in self._booted.listeners.items()
-            for place, listener in enumerate(listeners)
-        ]
-
-    def _bequest(
-        self, generation: int, ask: Ask, listeners: list[tuple[str, int, Listener]]
-    ) -> Bequest:
-        booted = self._booted
-        entries = {one.name: one.listen for one in booted.config.workers}
-        return Bequest(
-            name=booted.config.name,
-            predecessor=os.getpid(),
-            generation=generation,
-            first=booted.first,
-            started_at=(booted.started_at.wall, booted.started_at.monotonic),
-            runtime=str(booted.runtime.path),
-            configured=configured(booted.config.master.runtime_directory),
-            is_made=booted.runtime.claim.made,
-            has_exclusive=self._has_exclusive(),
-            settings=(*self._settings, *ask.settings),
-            timeout=ask.timeout,
-            listeners=tuple(
-                Bequeathed(entries[section][place].address, one.address, section, one.inherited)
-                for section, place, one in listeners
-            ),
-        )
 
     def _has_exclusive(self) -> bool:
         lives = self._children.lives.values()
@@ -235,7 +217,7 @@ class Reload:
 
     def _share(self, places: Iterable[int]) -> None:
         """From now on an end of this master, also by SIGKILL, leaves these listeners alone."""
-        listeners = self._listeners()
+        listeners = listeners_of(self._booted)
         for place in places:
             listeners[place][2].shared = True
         for generation in self._acts.generations.values():
@@ -250,7 +232,7 @@ class Reload:
     @_do.register
     def _(self, verdict: state.TakeBack) -> None:
         booted = self._booted
-        for _, _, listener in self._listeners():
+        for _, _, listener in listeners_of(self._booted):
             listener.shared = False
         for generation in self._acts.generations.values():
             generation.board.set_shared(False)
