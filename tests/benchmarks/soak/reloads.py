@@ -64,7 +64,7 @@ class Killing:
         server = self._server or self._start()
         kill = self._choose()
         pid = server.stats()["pid"]
-        begun = len(server.log)
+        begun = len(self._drain(server))
         if isinstance(kill.when, tuple):
             server.interrupt("SIGKILL", *kill.when, kill.process)
         self._ship()
