@@ -43,7 +43,7 @@ class Interrupted(Server):
         return True
 
     def versions(self) -> set[str]:
-        """What the listeners answer."""
+        """All that the listeners answer."""
         return {ask(self, index=index).decode() for index in range(2)}
 
     def left_behind(self) -> list[str]:
