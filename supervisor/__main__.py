@@ -1,7 +1,10 @@
-"""`supervisor`, and `python -m supervisor`: what runs before the imports of the command line.
+"""The entry of `supervisor` and of `python -m supervisor`, before the imports of the command line.
 
 They take a tenth of a second, in which Ctrl-C has to end us as it ends any program: the interpreter
-raises KeyboardInterrupt instead, which would show a traceback of whatever is being imported.
+raises KeyboardInterrupt instead, which would show a traceback of whatever is being imported. The
+script `supervisor` does the same in its first lines, before it imports this. Within the start of
+the interpreter itself (the module site and all that it loads, runpy for `-m`) no code of ours runs:
+there Ctrl-C shows Python's own traceback.
 """
 
 from __future__ import annotations
