@@ -197,8 +197,7 @@ class Console:
 
     def stop(self, words: list[str]) -> None:
         _expect(words, 0)
-        master = self._config.master
-        pid, is_gone = self._reader.stop(master.stop_timeout + master.destroy_timeout + 5.0)
+        pid, is_gone = self._reader.stop(self._config.master.longest_stop)
         if not is_gone:
             raise CommandError(f"pid {pid} still runs")
         print(f"{self._config.name} stopped, pid {pid}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -176,33 +176,26 @@ class Conversion:
         self.notes.append(f"{self._program}: {name}: {text}")
 
 
+# How the value of an option of each form becomes that of our key; of another form it is the same.
+_VALUES: Final[dict[str, Callable[[str], Any]]] = {
+    "integer": int,
+    "seconds": float,
+    "megabytes": lambda value: int(value) << 20,
+    "umask": lambda value: f"{int(value, 8 if value.startswith('0') else 10):03o}",
+    "level": lambda value: _LEVELS.get(value.lower(), value.lower()),
+    "file": lambda value: "" if value == "-" else value,
+    "path-name": os.path.abspath,
+    "loop": lambda value: "asyncio" if value == "asyncio" else "uvloop",
+    "ws": lambda value: value != "none",
+    "off": lambda _: "off",
+    "not": lambda value: value.lower() not in _TRUE,
+}
+
+
 def _converted(one: Equivalent, value: str) -> Any:
-    match one.form:
-        case "integer":
-            return int(value)
-        case "seconds":
-            return float(value)
-        case "megabytes":
-            return int(value) << 20
-        case "umask":
-            return f"{int(value, 8 if value.startswith('0') else 10):03o}"
-        case "level":
-            return _LEVELS.get(value.lower(), value.lower())
-        case "file":
-            return "" if value == "-" else value
-        case "path-name":
-            return os.path.abspath(value)
-        case "loop":
-            return "asyncio" if value == "asyncio" else "uvloop"
-        case "ws":
-            return value != "none"
-        case "off":
-            return "off"
-        case "not":
-            return value.lower() not in _TRUE
-        case "nothing":
-            return "common" if one.key == "access_log" else True
-    return value
+    if one.form == NONE:
+        return "common" if one.key == "access_log" else True
+    return _VALUES.get(one.form, str)(value)
 
 
 def _entries(file: Path) -> Iterator[tuple[str, str]]:

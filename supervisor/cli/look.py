@@ -11,12 +11,7 @@ import click
 import msgspec
 from msgspec import UNSET
 
-from supervisor.cli.options import (
-    config_option,
-    name_option,
-    read_config,
-    server_config,
-)
+from supervisor.cli.options import config_option, name_option, read_config, server_config
 from supervisor.errors import NotRunning
 
 if TYPE_CHECKING:
@@ -43,7 +38,7 @@ def stop(file: Path | None, name: str | None, timeout: float | None) -> None:
 
     config = server_config(file, name)
     if timeout is None:
-        timeout = config.master.stop_timeout + config.master.destroy_timeout + 5.0
+        timeout = config.master.longest_stop
     try:
         pid, is_gone = Reader(config).stop(timeout)
     except NotRunning as error:

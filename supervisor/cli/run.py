@@ -19,6 +19,7 @@ from supervisor.config.schema import NAMES, Config, is_name
 from supervisor.errors import ConfigError, NameProblem, StartError, SupervisorError
 
 if TYPE_CHECKING:
+    from supervisor.config.decode import Problems
     from supervisor.master.booted import Booted
 
 _SECTION: Final = "web"
@@ -43,6 +44,12 @@ class _Table(NamedTuple):
         self.section[key] = value
         if variable:
             self.origins[f"workers.{_SECTION}.{key}"] = variable
+
+    def take_given(self, **options: Any) -> None:
+        """Set the keys whose options are on the command line."""
+        for key, value in options.items():
+            if value is not None:
+                self.take(key, value)
 
 
 @click.command()
@@ -84,20 +91,12 @@ def run(
     begun = Start.now()
     settings = begun.settings(settings)
     wanted = _wanted(app, name or _name_of(app), bind, os.environ)
-    if children is not None:
-        wanted.take("children", children)
-    if factory:
-        wanted.take("factory", True)
-    if threads is not None:
-        wanted.take("threads", threads)
+    wanted.take_given(children=children, factory=factory or None, threads=threads)
     with begun.told():
         _look(wanted, settings)
         config, problems = load_table(_ORIGIN, wanted.table, settings, wanted.origins)
     if prints:
-        from supervisor.cli import compose
-
-        problems.raise_if_any()
-        click.echo(compose.text(wanted.table), nl=False)
+        _print(wanted, problems)
         return
     from supervisor.cli.start import prepare
     from supervisor.master.master import serve
@@ -105,6 +104,13 @@ def run(
     with begun.told():
         prepare(config, problems)
     serve(config, begun, greet=_greet)
+
+
+def _print(wanted: _Table, problems: Problems) -> None:
+    from supervisor.cli import compose
+
+    problems.raise_if_any()
+    click.echo(compose.text(wanted.table), nl=False)
 
 
 def _name_of(app: str) -> str:
@@ -137,7 +143,6 @@ def _wanted(app: str, name: str, bind: tuple[str, ...], environ: Mapping[str, st
 def _look(wanted: _Table, settings: tuple[str, ...]) -> None:
     """Import the application, and set the type to what it is, where no setting does."""
     from supervisor.child import environment, registry
-    from supervisor.workers.web.interface import interface_of, refuse_another
 
     if any(setting.partition("=")[0].strip() == f"workers.{_SECTION}.type" for setting in settings):
         return
@@ -147,20 +152,28 @@ def _look(wanted: _Table, settings: tuple[str, ...]) -> None:
     registry.load_built_in(config, problems)
     problems.raise_if_any()
     sys.path.insert(0, str(Path.cwd()))
-    app, factory = wanted.section["app"], bool(wanted.section.get("factory"))
+    app = wanted.section["app"]
     try:
         with environment.applied(variables):
-            application = _imported(app, factory=factory)
-        found = interface_of(application)
-        if found is None:
-            unknown = "does not tell its interface; say it: --set workers.web.type=asgi, or wsgi"
-            raise NameProblem(f"{app!r} {unknown}")
-        refuse_another(application, app, found)
+            application = _imported(app, factory=bool(wanted.section.get("factory")))
+        found = _type_of(application, app)
     except NameProblem as error:
         raise ConfigError([f"{_ORIGIN}: {error}"]) from None
     wanted.section["type"] = found
     if found != "wsgi" and "threads" in wanted.section:
         raise click.UsageError(f"--threads is for wsgi; {app} is {found}")
+
+
+def _type_of(application: Any, app: str) -> str:
+    """The worker type that serves an application named `app`. Raises NameProblem."""
+    from supervisor.workers.web.interface import interface_of, refuse_another
+
+    found = interface_of(application)
+    if found is None:
+        unknown = "does not tell its interface; say it: --set workers.web.type=asgi, or wsgi"
+        raise NameProblem(f"{app!r} {unknown}")
+    refuse_another(application, app, found)
+    return found
 
 
 def _imported(app: str, *, factory: bool) -> Any:

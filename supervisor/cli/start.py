@@ -18,14 +18,7 @@ from supervisor.cli.options import (
     set_option,
 )
 from supervisor.cli.watch import filter_option, serve_watched, watch_option
-from supervisor.config.decode import Problems
-from supervisor.config.schema import Config
-from supervisor.errors import (
-    STATUSES,
-    ConfigError,
-    SupervisorError,
-    SystemFailure,
-)
+from supervisor.errors import STATUSES, ConfigError, SupervisorError, SystemFailure
 from supervisor.log import entries
 
 if TYPE_CHECKING:

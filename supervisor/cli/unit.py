@@ -17,7 +17,6 @@ from typing import Final
 from supervisor.config.address import Listen
 from supervisor.config.schema import Config, Section
 
-_MARGIN: Final = 5.0  # s beyond our own deadlines
 _LOWEST_FREE_PORT: Final = 1024
 
 # A server needs none of these rights. Not here, since user code may: MemoryDenyWriteExecute (JIT,
@@ -76,7 +75,7 @@ def service(config: Config, command: Path, *, with_socket: bool) -> str:
         f"RuntimeDirectory={config.name}",
         "# Its own deadlines come first: it explains what happened, a timeout here does not.",
         f"TimeoutStartSec={_deadline(_start_seconds(config))}",
-        f"TimeoutStopSec={_deadline(_stop_seconds(config))}",
+        f"TimeoutStopSec={_deadline(config.master.longest_stop)}",
         "# Only the master is told; what is left after it is killed.",
         "KillMode=mixed",
         "Restart=on-failure",
@@ -131,11 +130,7 @@ def socket_unit(config: Config) -> str | None:
 
 def _start_seconds(config: Config) -> float:
     """A start that fails at its deadline still has to stop what did start."""
-    return config.master.start_timeout + _stop_seconds(config)
-
-
-def _stop_seconds(config: Config) -> float:
-    return config.master.stop_timeout + config.master.destroy_timeout + _MARGIN
+    return config.master.start_timeout + config.master.longest_stop
 
 
 def _deadline(seconds: float) -> str:
@@ -174,6 +169,7 @@ def _writable(config: Config) -> Iterator[str]:
     runtime = f"/run/{config.name}"
     files = [config.log.file, config.master.pid_file]
     files += [listen.address.path for _, listen in _entries(config) if listen.address.path]
+    files += [str(section.options.get("access_log_file", "")) for section in config.workers]
     files += [str(module.options.get("path", "")) for module in config.modules]
     base = Path(config.master.working_directory or ".").absolute()
     folders = {str((base / file).parent) for file in files if file}

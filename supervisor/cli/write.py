@@ -8,11 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from supervisor.cli.options import (
-    config_option,
-    read_config,
-    write_text,
-)
+from supervisor.cli.options import config_option, read_config, write_text
 
 if TYPE_CHECKING:
     from supervisor.child.module import Module

@@ -26,6 +26,8 @@ Bytes = Annotated[int, Meta(ge=0, extra={"unit": "bytes"})]
 Umask = Annotated[str, Meta(pattern="^(0o?)?[0-7]{3}$")]
 Mode = Annotated[str, Meta(pattern="^(0o?)?[0-7]{3}$|^$")]
 
+_MARGIN: Final = 5.0  # s beyond the deadlines of a stop
+
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of every table: frozen, keyword only, unknown keys refused."""
@@ -118,6 +120,13 @@ class MasterOptions(Options, frozen=True):
             "$XDG_RUNTIME_DIR/NAME and /tmp/NAME-UID"
         ),
     ] = ""
+
+    @property
+    def longest_stop(self) -> float:
+        """Seconds after which whoever waits for the end of a server that was told to stop may give
+        up: its own deadlines are over by then, and what it says of them is written.
+        """
+        return self.drain_delay + self.stop_timeout + self.destroy_timeout + _MARGIN
 
 
 class LogOptions(Options, frozen=True):

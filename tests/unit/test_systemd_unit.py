@@ -49,11 +49,14 @@ def test_the_shipped_units_are_what_the_command_prints():
 
 
 def test_deadlines_are_beyond_our_own(tmp_path):
-    """A start may take start_timeout and the stop after it; a stop, both of its timeouts."""
+    """A start may take start_timeout and the stop after it; a stop, its delay and both of its
+    timeouts.
+    """
     text = "[master]\nstart_timeout = 60.0\nstop_timeout = 20.0\ndestroy_timeout = 7.5\n"
+    text += "drain_delay = 100.0\n"
     lines = service(read(tmp_path, text + section('"tcp://127.0.0.1:80"')))
-    assert "TimeoutStopSec=33s" in lines
-    assert "TimeoutStartSec=93s" in lines
+    assert "TimeoutStopSec=133s" in lines
+    assert "TimeoutStartSec=193s" in lines
 
 
 def test_the_socket_unit_holds_what_systemd_can_hold(tmp_path):
@@ -106,15 +109,17 @@ def test_the_user_is_systemds_to_change(tmp_path):
 
 
 def test_what_is_written_is_writable(tmp_path):
-    """ProtectSystem=strict, but for the directories of log, pid file, sockets and modules."""
+    """ProtectSystem=strict, but for the directories of logs, pid file, sockets and modules."""
     text = '[master]\npid_file = "/srv/pid/web.pid"\n[log]\nfile = "/var/log/web/log"\n'
     text += section('"unix:///srv/web/sock"')
+    text += '[workers.app]\ntype = "wsgi"\napp = "a:b"\naccess_log = "common"\n'
+    text += 'access_log_file = "/var/log/app/access"\n'
     text += '[modules.counters]\npath = "/var/lib/web/counters"\n'
     lines = service(read(tmp_path, text))
     written = [line for line in lines if line.startswith("ReadWritePaths=")]
     assert written == [
         f"ReadWritePaths={path}"
-        for path in ("/srv/pid", "/srv/web", "/var/lib/web", "/var/log/web")
+        for path in ("/srv/pid", "/srv/web", "/var/lib/web", "/var/log/app", "/var/log/web")
     ]
 
 
