@@ -3,9 +3,10 @@
 Commands and configuration files are templates; those of peers are in `served/`.
 """
 
+import os
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -15,6 +16,8 @@ ROOT: Final = Path(__file__).parents[2]
 SERVED: Final = Path(__file__).with_name("served")
 ENVIRONMENT: Final = ROOT / ".venv-peers" / "bin"
 OWN: Final = Path(sys.executable).parent
+# Another checkout of this project, with its own .venv: to compare with how it was.
+BEFORE: Final = os.environ.get("BENCH_BEFORE", "")
 
 ANSWERS_HTTP: Final = ("wsgi", "asgi", "tcp", "no Python")
 # What a datagram server is asked.
@@ -102,6 +105,15 @@ def granian(family: str, options: str) -> Contender:
     return peer(f"granian {family}", family, f"{command} {options} hello:{family}")
 
 
+def before() -> tuple[Contender, ...]:
+    """Ours, as another checkout has it."""
+    if not BEFORE:
+        return ()
+    now = ours("tcp", listening("tcp", "handler", '"hello:tcp"'), only=("lives",))
+    command = f"{BEFORE}/.venv/bin/{now.command}"
+    return (replace(now, name="before", side="peer", package="", command=command),)
+
+
 SAMPLER: Final = listening("tests.benchmarks.served.sampler:Sampler", "request_timeout", "0.0")
 LOADED, LIVING = ("throughput", "graceful"), ("start", "standing")
 WSGI: Final = listening("wsgi", "app", '"hello:wsgi"')
@@ -133,6 +145,7 @@ CONTENDERS: Final = (
     Contender("nginx", "floor", "no Python", NGINX, "nginx", "nginx.conf", "", "nowhere"),
     ours("statistics", SAMPLER, loads="nowhere"),
     ours("statistics, deadline", SAMPLER.replace("0.0", "60.0", 1), "statistics", "nowhere"),
+    *before(),
 )
 
 

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from tests.benchmarks.contenders import ANSWERS_HTTP, CONTENDERS, Contender
 from tests.benchmarks.measures.crash import again, crash, in_hand
+from tests.benchmarks.measures.generations import lives, never, renewals, row
 from tests.benchmarks.measures.lives import graceful_stop, life, master_killed, standing
 from tests.benchmarks.measures.load import cost, datagrams, throughput
 
@@ -25,10 +26,12 @@ class Group(NamedTuple):
 
 
 OURS: Final = ("start", "standing", "throughput", "again", "datagrams", "cost")
+LIFE: Final = ("in hand", "crash", "never", "row", "renewals", "lives", "idle")
 THEIRS: Final = ("start", "standing", "throughput", "crash", "in hand", "master", "graceful")
 GROUPS: Final = {
     "floor": Group(("tcp", *UDP, "programs", "statistics"), ("ours", "floor"), OURS),
     "scale": Group(("tcp",), ("ours", "floor"), ("start", "again", "scale")),
+    "life": Group((*WEB, "tcp", "udp echo", "no Python"), ("ours", "floor", "peer"), LIFE),
     "peers": Group((*WEB, "programs", "no Python"), ("ours", "floor", "peer"), THEIRS),
 }
 
@@ -49,10 +52,12 @@ class Case:
     of_peers: int
     expected: float
     families: Sequence[str]
+    sides: Sequence[str] = ("ours", "floor", "peer")
 
     def contenders(self, group: Group) -> list[Contender]:
         families = {*self.families} & {*group.families}
-        there = [one for one in CONTENDERS if one.family in families and one.side in group.sides]
+        sides = {*self.sides} & {*group.sides}
+        there = [one for one in CONTENDERS if one.family in families and one.side in sides]
         wanted = [one for one in there if not one.only or self.measure in one.only]
         return [one for one in wanted if one.program()]
 
@@ -60,6 +65,9 @@ class Case:
         return min(self.rounds, self.of_peers) if contender.side == "peer" else self.rounds
 
 
+OURS_ONLY: Final = ("ours",)
+RENEWED: Final = (*WEB, "tcp", "udp echo")
+row_of_500: Final = partial(row, crashes=500)
 CASES: Final = (
     Case("start", "start 4", life, 4, 0.5, 7, 7, 1.4, ALL),
     Case("start", "start 128", life, 128, 0.5, 7, 3, 4.0, ALL),
@@ -68,9 +76,15 @@ CASES: Final = (
     *(
         Case("crash", f"crash every {every:g} s", partial(crash, every=every), *rest)
         for every in (0.2, 1.0, 2.0)
-        for rest in [(4, 10.0, 3, 2, 11.7, ANSWERS_HTTP)]
+        for rest in [(4, 10.0, 3, 2, 11.7, (*WEB, "no Python"))]
     ),
     Case("in hand", "in hand", in_hand, 4, 1.0, 20, 3, 7.0, WEB),
+    Case("never", "never", never, 4, 0.0, 5, 5, 4.5, WEB, OURS_ONLY),
+    Case("row", "row", row_of_500, 4, 280.0, 1, 1, 200.0, ("asgi", "tcp"), OURS_ONLY),
+    Case("renewals", "renewals", renewals, 4, 35.0, 1, 1, 70.0, RENEWED, OURS_ONLY),
+    Case("lives", "lives 4", lives, 4, 0.0, 7, 7, 3.0, ("tcp",)),
+    Case("lives", "lives 128", lives, 128, 0.0, 7, 7, 6.0, ("tcp",)),
+    Case("idle", "idle", standing, 32, 10.0, 1, 1, 14.0, (*WEB, "tcp"), ("ours", "floor")),
     # Some look only every 15 s whether their master lives.
     Case("master", "master killed", master_killed, 4, 16.0, 2, 2, 12.5, ALL),
     Case("graceful", "graceful wsgi", graceful_stop, 20, 0.5, 3, 3, 3.0, ("wsgi",)),

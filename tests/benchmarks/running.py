@@ -10,7 +10,7 @@ import signal
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from string import Template
@@ -28,10 +28,19 @@ LOOK_AGAIN: Final = 0.002
 REQUEST: Final = b"GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
+def is_guard(pid: int) -> bool:
+    """Tell whether it is the process that our master keeps for the case that it is killed."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0 ").endswith(b" guard")
+    return False
+
+
 class Running(Program):
     """A running contender. Times are monotonic seconds; `words`: what the application has told."""
 
-    def __init__(self, contender: Contender, count: int, directory: Path) -> None:
+    def __init__(
+        self, contender: Contender, count: int, directory: Path, options: Sequence[str]
+    ) -> None:
         self.contender = contender
         self.count = count
         self.port = free_port()
@@ -42,7 +51,7 @@ class Running(Program):
         fifo = directory / "fifo"
         os.mkfifo(fifo)
         self._fifo = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
-        command = self._command(directory, fifo)
+        command = [*self._command(directory, fifo), *options]
         told = {"BENCH_FIFO": str(fifo), "PYTHONPATH": str(SERVED), "HOME": str(directory)}
         self.spawned_at = time.monotonic()
         super().__init__(command, directory, extra=told)
@@ -110,7 +119,7 @@ class Running(Program):
 
     def workers(self) -> list[int]:
         """The newest children that serve, without what drains or what a master keeps for itself."""
-        alive = children(self.pid)
+        alive = [pid for pid in children(self.pid) if not is_guard(pid)]
         if self.contender.loads == "in each child":
             alive = [pid for pid in alive if pid in self.told("loaded")]
         return alive[-self.count :]
@@ -119,8 +128,14 @@ class Running(Program):
         """Send the master a signal; the time until these have ended, and who has not within it."""
         told_at = time.monotonic()
         self.signal(number)
-        left = [pid for pid in pids if not self._ends(pid, told_at + seconds)]
-        return time.monotonic() - told_at, left
+        return self.gone_since(told_at, pids, seconds)
+
+    def gone_since(
+        self, began_at: float, pids: list[int], seconds: float
+    ) -> tuple[float, list[int]]:
+        """The time from an instant until these have ended, and who has not within it."""
+        left = [pid for pid in pids if not self._ends(pid, began_at + seconds)]
+        return time.monotonic() - began_at, left
 
     def _ends(self, pid: int, by: float) -> bool:
         """Wait for an end. Pids are used in turn: none of them is another's so soon."""
@@ -159,10 +174,10 @@ def end(pid: int) -> None:
 
 
 @contextmanager
-def running(contender: Contender, count: int) -> Iterator[Running]:
+def running(contender: Contender, count: int, *options: str) -> Iterator[Running]:
     """The contender with so many children, ready; killed afterwards if it still runs."""
     with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as name:
-        server = Running(contender, count, Path(name))
+        server = Running(contender, count, Path(name), options)
         try:
             server.await_ready()
             yield server

@@ -114,7 +114,7 @@ def test_all_that_was_measured_is_printed(group):
     text = printed(record(**{"supervisor exec": starts(0.1)}), group)
     for part in ("cores 2", "peer 1.0", "50 ms", "absent is not installed"):
         assert part in text
-    assert ("| programs | supervisor exec | 0.100 |" in text) == (group != "scale")
+    assert ("| programs | supervisor exec | 0.100 |" in text) == (group in ("floor", "peers"))
     assert "## Requests" not in text
     assert not against(record(ours=starts(0.1)))
 

@@ -15,6 +15,9 @@ from itertools import pairwise
 from os import kill
 from typing import Final, NamedTuple
 
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
 from tests.benchmarks.contenders import Contender
 from tests.benchmarks.measures.lives import requests_begun, was_answered
 from tests.benchmarks.running import PATIENCE, REQUEST, Running, answer_from, is_good, running
@@ -30,6 +33,7 @@ SHARE: Final = 10
 SETTLED: Final = 1.1  # s
 READY: Final = r"server ready .*generation={} .*after=([\d.]+)s"
 FORKED: Final = r"ready forked_in=([\d.]+)"
+CUT_SHORT: Final = 1006  # RFC 6455, 7.1.5: no close frame came
 LAST_ROW: Final = r"^ *web +{} +\d+ .*$"  # the table of SIGUSR1 ends with the last slot
 
 
@@ -78,23 +82,53 @@ def longest_gap(moments: list[float]) -> float:
 
 
 def in_hand(contender: Contender, children: int, seconds: float) -> dict[str, float]:
-    """SIGKILL of an idle child while others have a request of 6 s and a stream in hand.
+    """SIGKILL of an idle child while others have a request of 6 s, a stream, and under asgi a
+    WebSocket in hand.
 
     `first` and `slowest`: what fresh requests wait, the one that is sent at once and the worst of
-    so many seconds, each on a connection of its own. `cut`: how many of the long ones broke off.
+    so many seconds, each on a connection of its own. `cut`: how many of the long ones broke off;
+    a WebSocket is closed by a code, 0 if it stayed open.
     """
-    with running(contender, children) as server, ThreadPoolExecutor(2) as clients:
+    with running(contender, children) as server, ThreadPoolExecutor(3) as clients:
+        server.hear_for(SETTLED)
         long = clients.submit(answer_from, server.port, b"/long")
         stream = clients.submit(streams_until, server.port, long)
-        assert requests_begun(server, 2, GIVE_UP) == 2, "the long ones did not begin"
-        idle = sorted(set(server.workers()) - server.told("begun"))
-        assert idle, "no child is idle"
-        kill(random.choice(idle), signal.SIGKILL)
+        sockets = [clients.submit(websocket_until, server.port, long)] * has_sockets(contender)
+        began = requests_begun(server, 2 + len(sockets), GIVE_UP)
+        assert began == 2 + len(sockets), "the long ones did not begin"
+        kill(random.choice(idle_of(server)), signal.SIGKILL)
         asked_at = time.monotonic()
         seen = ask_steadily(server.port, seconds)
         first = seen.good[0] - asked_at if seen.good else GIVE_UP
-        cut = (not was_answered(long)) + (not stream.result())
-        return {"first": first, "slowest": seen.slowest, "cut": cut, "failed": seen.failed.total()}
+        codes = [float(one.result()) for one in sockets]
+        cut = (not was_answered(long)) + (not stream.result()) + codes.count(CUT_SHORT)
+        facts = {"first": first, "slowest": seen.slowest, "cut": cut}
+        return facts | {"failed": seen.failed.total()} | ({"code": codes[0]} if codes else {})
+
+
+def has_sockets(contender: Contender) -> bool:
+    return contender.family == "asgi"
+
+
+def idle_of(server: Running) -> list[int]:
+    """The children that have begun nothing."""
+    idle = sorted(set(server.workers()) - server.told("begun"))
+    assert idle, "no child is idle"
+    return idle
+
+
+def websocket_until(port: int, other: Future[bytes]) -> int:
+    """Hold a WebSocket until the other one is done; the code that it was closed with meanwhile, 0
+    if it was not.
+    """
+    with connect(f"ws://127.0.0.1:{port}/", open_timeout=GIVE_UP, compression=None) as held:
+        try:
+            while not other.done():
+                with suppress(TimeoutError):
+                    held.recv(INTERVAL)
+        except ConnectionClosed as closed:
+            return closed.rcvd.code if closed.rcvd else CUT_SHORT
+    return 0
 
 
 def streams_until(port: int, other: Future[bytes]) -> bool:

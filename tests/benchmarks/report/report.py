@@ -10,6 +10,7 @@ from tests.benchmarks.plan import GROUPS
 from tests.benchmarks.report.against import against, growth
 from tests.benchmarks.report.columns import COLUMNS, SHORT, TABLES, TEXTS, Record
 from tests.benchmarks.report.plots import PLOTS
+from tests.benchmarks.report.promises import NOTE, promises
 from tests.benchmarks.report.tables import counts, failures, losses, markdown, short
 
 BEGIN, END = "<!-- measured:begin -->", "<!-- measured:end -->"
@@ -22,6 +23,9 @@ def printed(record: Record, name: str) -> str:
     """All that was measured of a group, as Markdown."""
     families = GROUPS[name].families
     lines = [circumstances(record), ""]
+    if name == "life":
+        lines += part("Generations that follow one another", promises(record), NOTE)
+        return "\n".join([*lines, *part("What failed", list(failures(record)), "")])
     for heading, table in TABLES.items():
         notes = f"{TEXTS[heading]}\n\n({counts(record, table)})"
         lines += part(heading, markdown(record, table, families), notes)

@@ -10,7 +10,7 @@ import time
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello"
 PLAIN = [("Content-Type", "text/plain"), ("Content-Length", "5")]
 EVENTS = [("Content-Type", "text/event-stream")]
-SECONDS = {"/slow": 1.0, "/long": 6.0}
+SECONDS = {"/slow": 1.0, "/long": 6.0, "/longer": 30.0}
 COUNT, EVENT, APART = 150, b"data: tick\n\n", 0.1
 
 
@@ -49,10 +49,20 @@ async def asgi(scope, receive, send):
         for state in ("startup", "shutdown"):
             await receive()
             await send({"type": f"lifespan.{state}.complete"})
+    elif scope["type"] == "websocket":
+        await websocket(receive, send)
     elif scope["path"] == "/":
         await answer(send, PLAIN, b"hello")
     else:
         await slow(scope["path"], send)
+
+
+async def websocket(receive, send):
+    await receive()
+    await send({"type": "websocket.accept"})
+    tell("begun")
+    while (await receive())["type"] != "websocket.disconnect":
+        pass
 
 
 async def slow(path, send):
