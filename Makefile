@@ -9,7 +9,7 @@ ARGS   ?=
 SECONDS ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-systemd lint types check docs format cover bench bench-scale bench-peers judges fuzz soak kills clean
+.PHONY: help install run test test-systemd lint types check docs format cover bench bench-scale bench-peers bench-life judges fuzz soak kills clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -60,6 +60,9 @@ bench: install  ## Measure ours against the floor, eight minutes (ARGS=--quick: 
 
 bench-scale: install  ## Measure 4 to 1000 children, eight minutes (ARGS=--quick: few)
 	@$(BIN)/python -m tests.benchmarks scale $(ARGS)
+
+bench-life: install  ## Measure crashes and renewals against their limits, beside peers that are there, half an hour (ARGS=--quick)
+	@$(BIN)/python -m tests.benchmarks life $(ARGS)
 
 soak: install  ## Load, kill, freeze and storm a server for ten minutes (SECONDS=120: two)
 	$(BIN)/python -m tests.benchmarks.soak --seconds $(SECONDS) $(ARGS)

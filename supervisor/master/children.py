@@ -68,9 +68,8 @@ class Children:
 
     def next_deadline(self) -> float:
         """When `tick` has something to do, if no other fact comes before; infinite for never."""
-        instants = [self._begin_at, self._linger_until, self._renew_at]
-        if self._begin_at is not None and not self._may_begin():
-            instants[0] = None
+        begin_at = self._begin_at if self._may_begin() else None
+        instants = [begin_at, self._linger_until, self._renew_at]
         for life in self.lives.values():
             instants += life.deadlines()
         return min((one for one in instants if one is not None), default=float("inf"))
@@ -83,9 +82,7 @@ class Children:
     # Facts.
 
     def begin(self, now: float, start_by: float | None = None) -> list[Verdict]:
-        """A generation shall be made now. `start_by`: its deadline, if that is not start_timeout
-        from now.
-        """
+        """A generation shall be made now; `start_by`: its deadline, else start_timeout from now."""
         self._begin_at = self._renew_at = None
         self._number += 1
         start_by = now + self._policy.start_timeout if start_by is None else start_by
@@ -123,8 +120,8 @@ class Children:
         """
         life = self.lives[number]
         if cause.signum is not None:
-            return self._tell(life, cause.reason, now, after_crash=True)
-        return self._fail(life, cause, now)
+            return [*self._tell(life, cause.reason, now, after_crash=True), *self._gone()]
+        return [*self._fail(life, cause, now), *self._gone()]
 
     def reserve(self) -> int:
         """The number of the first generation of a successor."""
@@ -295,7 +292,7 @@ class Children:
         for life in self.lives.untold():
             if life is not successor:
                 verdicts += self._tell(life, "renewal", now, after_crash=False)
-        return verdicts + self.lives.unheld(self.elders_occupy)
+        return verdicts + self.lives.unheld(self.elders_occupy) + self._gone()
 
     def _tell(self, life: Standing, reason: str, now: float, *, after_crash: bool) -> list[Verdict]:
         """Tell all of a generation. Exclusive children have less time after a crash: others wait
@@ -308,7 +305,7 @@ class Children:
         draining = [one for one in self.lives.draining() if one.members]
         if len(draining) > _DRAINING:
             verdicts += draining[0].kill("too-many-generations")
-        return verdicts + self._gone()
+        return verdicts
 
     def _ordered_again(self, signum: signal.Signals) -> list[Verdict]:
         """A second TERM or INT while the server stops: kill what is left, now."""
@@ -329,8 +326,7 @@ class Children:
         return [Renew(serving.number, "again" if self._failures else "age"), *self.begin(now)]
 
     def _gone(self) -> list[Verdict]:
-        gone = [life for life in self.lives.values() if life.is_gone]
-        for life in gone:
-            del self.lives[life.number]
-            self._discarding.add(life.number)
-        return [Discard(life.number) for life in gone]
+        is_awaited = self.lives.coming is not None or self._begin_at is not None
+        due = self.lives.leave(is_awaited=is_awaited and not self._policy.is_exclusive)
+        self._discarding.update(due)
+        return [Discard(number) for number in due]

@@ -45,6 +45,7 @@ class Master:
         # What is gone is discarded when nothing else is to be done: `destroy` may take its time.
         self._discards: deque[Verdict] = deque()
         self._signals.on_deaf = self._leave_behind
+        self._signals.meanwhile = self._obey_meanwhile
         self._hinted: set[signal.Signals] = set()
 
     def run(self) -> Cause:
@@ -62,16 +63,38 @@ class Master:
                 self._perform((self._verdicts or self._discards).popleft())
                 continue
             self._wait()
-            self.handle_sigs()
-            self._note_ready()
-            self._masters.look(time.monotonic())
-            if self._children.cause is not None:
-                shutdown.refuse(self._booted)
-            self._add(self._children.tick(time.monotonic()))
+            self._look()
         cause = self._children.cause
         assert cause is not None
         self._boot.parenthood = self._masters.parenthood()
         return cause
+
+    def _look(self) -> None:
+        """See what has happened, and what is due."""
+        self.handle_sigs()
+        self._note_ready()
+        self._masters.look(time.monotonic())
+        if self._children.cause is not None:
+            shutdown.refuse(self._booted)
+        self._add(self._children.tick(time.monotonic()))
+
+    def _obey_meanwhile(self) -> float:
+        """While a module is destroyed a signal has come, or something is due: obey, and see the
+        next generation ready, inside the signal handler, on top of that user code. Returns when
+        something is due (monotonic s). Nothing else is destroyed there.
+        """
+        try:
+            self._look()
+            while self._verdicts or self._children.lives.coming:
+                if self._verdicts:
+                    self._perform(self._verdicts.popleft())
+                    continue
+                self._wait()
+                self._look()
+            self._booted.notifier.ping(time.monotonic())
+        except Exception as error:  # a fault of ours, which that code must not see
+            self._add(self._children.end(caught(error), time.monotonic()))
+        return self._due()
 
     def _is_over(self) -> bool:
         return self._children.is_over and self._masters.are_gone
@@ -88,14 +111,17 @@ class Master:
 
     def _wait(self) -> None:
         """Wait until something happens, or is due; without a deadline for as long as it takes."""
-        notifier = self._booted.notifier
-        until = min(self._children.next_deadline(), notifier.due, self._masters.due)
+        until = self._due()
         left = None if until == float("inf") else max(0.0, until - time.monotonic())
         ready = [
             one for each in self._acts.generations.values() for one in each.readiness.descriptors()
         ]
         self._signals.wait(left, *ready, *self._masters.descriptors())
-        notifier.ping(time.monotonic())
+        self._booted.notifier.ping(time.monotonic())
+
+    def _due(self) -> float:
+        notifier = self._booted.notifier
+        return min(self._children.next_deadline(), notifier.due, self._masters.due)
 
     # What has happened.
 
@@ -180,7 +206,8 @@ class Master:
         """
         queued = {one.number for one in self._discards if isinstance(one, verdicts.Discard)}
         for number in self._acts.generations.keys() - self._children.lives.keys() - queued:
-            self._discards.appendleft(verdicts.Discard(number))
+            if number not in self._children.lives.held:
+                self._discards.appendleft(verdicts.Discard(number))
         is_late = raised is signal.SIGALRM
         late = Cause.start_failure("start_timeout passed, and Stop was swallowed")
         for number, life in list(self._children.lives.items()):

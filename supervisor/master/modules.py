@@ -63,7 +63,7 @@ class Modules:
             name, module = self.living.popitem()
             try:
                 left = max(deadline - time.monotonic(), min(_LAST, timeout))
-                with self._signals.deadline(left):
+                with self._signals.deadline(left), self._signals.obeyed_meanwhile():
                     module.destroy()
                 log.debug("module destroyed", module=name)
             except Stop:

@@ -136,7 +136,13 @@ class Standing:
 
 
 class Lives(dict[int, Standing]):
-    """The living generations by number, oldest first."""
+    """The living generations by number, oldest first. `held`: those that are gone, whose modules
+    are still to be destroyed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held: list[int] = []
 
     @property
     def serving(self) -> Standing | None:
@@ -162,6 +168,20 @@ class Lives(dict[int, Standing]):
     def untold(self) -> list[Standing]:
         """Those that were not told to stop."""
         return [one for one in self.values() if not one.is_told]
+
+    def leave(self, *, is_awaited: bool) -> list[int]:
+        """Take out those that are gone; returns those whose modules are to be destroyed now.
+
+        That is user code, and may take its time: where another generation `is_awaited`, those that
+        have served are held until it is ready. One that never was ready holds what the next needs.
+        """
+        gone = [life for life in self.values() if life.is_gone]
+        for life in gone:
+            del self[life.number]
+        later = [life.number for life in gone if is_awaited and life.is_ready]
+        due = [] if is_awaited else self.held
+        self.held = self.held[len(due) :] + later
+        return [*due, *(life.number for life in gone if life.number not in later)]
 
     def end_by(self, instant: float) -> None:
         """All that lives then is killed, if it was not to be killed before."""

@@ -12,6 +12,7 @@ import faulthandler
 import os
 import select
 import signal
+import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, Final
@@ -35,6 +36,7 @@ from supervisor.system.signals import (
     set_mask,
 )
 
+_SOON: Final = 0.01  # s
 _PATIENCE: Final = 0.5  # s that user code may take to end after Stop was raised in it
 
 
@@ -52,6 +54,11 @@ class SignalRecorder:
         self._is_job = False  # of a shell at a terminal
         # Called inside the handler, for user code that does not end; it should not come back.
         self.on_deaf: Callable[[signal.Signals, FrameType | None], object] | None = None
+        # Called inside the handler, on top of user code for whose end nothing waits; returns when
+        # it wants to be called again (monotonic s).
+        self.meanwhile: Callable[[], float] | None = None
+        self._is_meanwhile = False
+        self._late_at = 0.0  # monotonic s: the deadline of the user code that runs
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def fileno(self) -> int:
@@ -82,7 +89,8 @@ class SignalRecorder:
         os.close(self._writer)
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._pending.clear()
-        self._direct, self.on_deaf = direct, None
+        self._direct, self.on_deaf, self.meanwhile = direct, None, None
+        self._is_meanwhile, self._raised = False, None
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         for row in TABLE:
             # What is recorded by both keeps its handler: each change costs a page of private
@@ -113,8 +121,14 @@ class SignalRecorder:
         action = MASTERS_ACTIONS.get(number)
         if action in self._direct:
             self._direct[action](number)
-        if number in self._raises:
+        if self._is_meanwhile and (number not in self._raises or self._is_early()):
+            self._obey_meanwhile()
+        elif number in self._raises:
             self._raise(number, frame)
+
+    def _is_early(self) -> bool:
+        """True where the alarm is not yet that of the deadline."""
+        return time.monotonic() < self._late_at
 
     def _raise(self, number: signal.Signals, frame: FrameType | None) -> None:
         """Raise Stop in the user code that runs. Once: code that swallowed it is left where it is,
@@ -123,10 +137,11 @@ class SignalRecorder:
         if self._raised is None:
             self._raised = number
             if self.on_deaf is not None:
-                signal.setitimer(signal.ITIMER_REAL, _PATIENCE)
+                self._set_alarm(_PATIENCE)
             raise Stop(number)
         if number is signal.SIGALRM and self.on_deaf is not None:
-            self._raises, raised, self._raised = frozenset(), self._raised, None
+            self._raises, self._is_meanwhile = frozenset(), False
+            raised, self._raised = self._raised, None
             faulthandler.cancel_dump_traceback_later()
             self.on_deaf(raised, frame)
 
@@ -185,23 +200,60 @@ class SignalRecorder:
         die a second later.
         Not across a fork: it keeps a watchdog thread. Raises SystemFailure where there is none.
         """
-        mask = block_all()  # the new thread must not take a signal that is to interrupt this one
-        try:
-            faulthandler.dump_traceback_later(max(seconds, 0.0) + _PATIENCE * 2, file=2, exit=True)
-        except RuntimeError:
-            limited = "memory or processes are limited (ulimit -v, -u)"
-            raise SystemFailure(f"no thread for the watchdog: {limited}") from None
-        finally:
-            set_mask(mask)
+        _begin_watchdog(seconds)
         try:
             with self._raising(self._raises | {signal.SIGALRM}):
-                signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-3))
+                self._set_alarm(seconds)
                 yield
                 if self._raised is signal.SIGALRM:
                     raise Stop(signal.SIGALRM)
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             faulthandler.cancel_dump_traceback_later()
+
+    def _set_alarm(self, seconds: float) -> None:
+        self._late_at = time.monotonic() + max(seconds, 1e-3)
+        signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-3))
+
+    @contextlib.contextmanager
+    def obeyed_meanwhile(self) -> Iterator[None]:
+        """Inside `deadline`: `meanwhile` is called at once, at each signal, and when it wants to
+        be. The deadline does not run on until it returns; it may fork.
+        """
+        self._is_meanwhile = self.meanwhile is not None
+        try:
+            if self._is_meanwhile:
+                self._obey_meanwhile()
+            yield
+        finally:
+            self._is_meanwhile = False
+
+    def _obey_meanwhile(self) -> None:
+        assert self.meanwhile is not None
+        self._is_meanwhile = False
+        with self._suspended():
+            again_at = self.meanwhile()
+        self._is_meanwhile = True
+        if self._pending:  # it came just now, and its handler has left it to us
+            self._obey_meanwhile()
+        elif again_at < self._late_at:
+            soon = max(again_at - time.monotonic(), _SOON)
+            signal.setitimer(signal.ITIMER_REAL, soon)
+
+    @contextlib.contextmanager
+    def _suspended(self) -> Iterator[None]:
+        """Inside, the deadline that runs does not, and has no thread that a fork would not bear."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        faulthandler.cancel_dump_traceback_later()
+        left = self._late_at - time.monotonic()
+        before = self._raises, self._raised
+        self._raises, self._raised = frozenset(), None
+        try:
+            yield
+        finally:
+            self._raises, self._raised = before
+            _begin_watchdog(left)
+            self._set_alarm(left)
 
     @contextlib.contextmanager
     def _raising(self, numbers: frozenset[signal.Signals]) -> Iterator[None]:
@@ -238,3 +290,15 @@ class SignalRecorder:
         signal.set_wakeup_fd(-1)
         os.close(self._reader)
         os.close(self._writer)
+
+
+def _begin_watchdog(seconds: float) -> None:
+    """A second after so many the process dumps all tracebacks and dies."""
+    mask = block_all()  # the new thread must not take a signal that is to interrupt this one
+    try:
+        faulthandler.dump_traceback_later(max(seconds, 0.0) + _PATIENCE * 2, file=2, exit=True)
+    except RuntimeError:
+        limited = "memory or processes are limited (ulimit -v, -u)"
+        raise SystemFailure(f"no thread for the watchdog: {limited}") from None
+    finally:
+        set_mask(mask)

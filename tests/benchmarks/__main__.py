@@ -1,6 +1,7 @@
 """Measure ours beside the floor or its peers; progress on stderr, tables on stdout, all samples in
 a file. Exits 0 whatever the figures, also when a peer fails: that is a result; 1 when one of ours
-or the floor failed.
+or the floor failed. `life` measures what crashes and renewals cost, each figure with its limit; the
+environment variable BENCH_BEFORE may name another checkout, with its .venv, that takes part.
 """
 
 import argparse

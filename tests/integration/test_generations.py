@@ -376,6 +376,51 @@ def test_a_destroy_that_swallows_its_deadline_is_abandoned(serve):
     assert not server.runtime.exists()
 
 
+@pytest.fixture
+def destroying(serve, tmp_path):
+    """Return a server whose second generation serves, while the first one's `destroy` reads a FIFO;
+    and what lets all read to the end.
+    """
+    fifo = tmp_path / "gate"
+    os.mkfifo(fifo)
+    master = AGAIN | {"destroy_timeout": 600.0, "stop_timeout": 0.5}
+    server = serve(hooks(destroy=str(fifo)) + web("handlers:gated", children=2), master=master)
+    crash(server)
+    server.wait_for("hook a destroy")
+
+    def release():
+        writer = os.open(fifo, os.O_RDWR)
+        fifo.unlink()
+        fifo.write_bytes(b"")
+        os.close(writer)
+        server.wait_for("generation gone generation=1")
+
+    return server, release
+
+
+def test_nobody_waits_for_a_destroy(destroying):
+    """A crash meanwhile is followed at once, and its survivors have their time."""
+    server, release = destroying
+    _, busy = held(server)
+    crash(server, busy)
+    server.wait_for(rf"child killed .*generation=2 pid={busy[0]} .*reason=stop-timeout")
+    crash(server)
+    assert "generation gone" not in server.log
+    release()
+    assert server.stop() == -signal.SIGTERM
+    assert re.findall(r"generation gone generation=(\d)", server.log) == ["1", "2", "3", "4"]
+
+
+def test_an_order_to_stop_is_obeyed_during_a_destroy(destroying):
+    """The children hear of it at once; what is to be destroyed is, each once."""
+    server, release = destroying
+    server.signal(signal.SIGTERM)
+    server.wait_for(*(rf"child exited .*slot={slot} generation=2" for slot in range(2)))
+    release()
+    assert server.wait() == -signal.SIGTERM
+    assert server.log.count("hook a destroy") == 2
+
+
 def test_a_later_init_that_swallows_is_left_behind(serve, tmp_path):
     """The server goes on: the generation counts as failed, the next one is tried."""
     server = serve(

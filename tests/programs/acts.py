@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 
@@ -85,6 +86,8 @@ ACTS = {
 
 
 def act(name: str | None) -> None:
-    """Do what the name says; nothing for None."""
-    if name is not None:
+    """Do what the name says, or read the file that it names; nothing for None."""
+    if name is not None and name.startswith("/"):
+        Path(name).read_bytes()
+    elif name is not None:
         ACTS[name]()

@@ -181,8 +181,48 @@ def test_two_deaths_at_once_are_one_crash(serving):
     """The second one is a consequence: its generation was told already."""
     server = serving()
     server.died(100)
-    assert server.died(101) == [Bury(1, 1, 101, Death.CONSEQUENCE), Discard(1)]
+    assert server.died(101) == [Bury(1, 1, 101, Death.CONSEQUENCE)]
     assert list(server.children.lives) == [2]
+
+
+def test_modules_are_destroyed_when_the_next_generation_is_ready(serving):
+    """Theirs is user code: it may take its time, and nobody waits for it."""
+    server = serving()
+    server.died(100)
+    server.died(101)
+    assert server.tick(1.0) == []
+    assert server.ready(2) == [Announce(2), Discard(1)]
+    assert server.tick(1.0) == []
+
+
+def test_modules_of_a_pause_are_destroyed_after_it(serving):
+    """The fork that is due does not wait for them either."""
+    server = Server()
+    server.begin()
+    server.ready(1)
+    server.died(100)
+    assert kinds(server.died(101)) == [Bury]
+    assert kinds(server.tick(server.left)) == [Begin, Fork]
+    assert server.ready(2)[-1] == Discard(1)
+
+
+def test_modules_of_a_failed_start_do_not_gather(serving):
+    """They hold what the next one may need, and nothing was served by them."""
+    server = serving()
+    server.died(101)
+    server.died(100)
+    server.died(200)
+    assert server.died(201)[-1] == Discard(2)
+    server.tick(server.left)
+    assert server.ready(3) == [Announce(3), Discard(1)]
+
+
+def test_at_the_end_all_modules_are_destroyed(serving):
+    """No generation is awaited any more."""
+    server = serving()
+    server.died(100)
+    server.died(101)
+    assert server.signalled(TERM)[-1] == Discard(1)
 
 
 def test_back_off_is_a_tenth_of_the_time(serving):
@@ -227,7 +267,7 @@ def test_a_generation_that_cannot_be_made_is_tried_again(serving):
     server = serving()
     server.children.died(100, KILLED, server.now)
     found = server.children.failed(2, Cause.start_failure("no room", Exit.SYSTEM), server.now)
-    assert kinds(found) == [Tell, Discard, Restart]
+    assert kinds(found) == [Tell, Restart, Discard]
     assert server.left == pytest.approx(0.1)
 
 
@@ -259,7 +299,7 @@ def test_term_during_back_off_ends_the_server(serving):
     server = serving(slots=1)
     server.died(100)
     server.died(200)
-    assert kinds(server.signalled(INT)) == [End]
+    assert kinds(server.signalled(INT)) == [End, Discard]
     assert server.children.is_over
     assert server.children.cause == Cause.by_signal(INT)
 
@@ -398,7 +438,7 @@ def test_a_generation_of_exclusive_children_alone(serving):
     assert server.children.lives[1].is_told
     found = server.died(100, WELL)
     assert Fork(2, frozenset({0})) in found
-    assert server.ready(2) == [Announce(2)]
+    assert server.ready(2) == [Announce(2), Discard(1)]
 
 
 def test_an_exclusive_child_that_is_late_is_a_crash(serving):

@@ -68,7 +68,7 @@ def promised(
 
 
 median: Final[Callable[[Sequence[float]], float]] = statistics.median
-LONG: Final = "an idle child killed beside long requests:"
+LONG: Final = "an idle child killed beside long requests,"
 LIVES: Final = {"start of": "start", "crash to ready of": "again", "stop of": "stop"}
 PROMISES: Final = (
     promised("in hand", f"{LONG} a fresh one waits, s: first 4", median, most=0.05),
@@ -88,7 +88,7 @@ PROMISES: Final = (
             promised(f"crash every {every}", "longest gap, worst, s: gap 3", most=0.1),
         )
     ),
-    promised("never", "`never`, a request of 30 s elsewhere: gone, s: gone 3", most=2.5),
+    promised("never", "`never`, a request of 30 s elsewhere, gone, s: gone 3", most=2.5),
     promised("never", "its status: status 0", median, 70.0, 70.0),
     promised("row", "crashes in a row: crashes 0", min, 500),
     promised("row", "descriptors of the master: descriptors 1"),
