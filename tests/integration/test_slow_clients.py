@@ -116,6 +116,26 @@ def test_a_stream_at_the_stop(serve, path, threads):
     reader.join()
 
 
+@THREADS
+def test_a_stream_beside_the_next_generation(serve, threads):
+    """Nobody waits for its end: it goes on beyond stream_timeout."""
+    server = serve(
+        streams(children=2, threads=threads, stream_timeout=0.1),
+        master={"restart": "on-crash", "stop_timeout": DEADLINE},
+    )
+    connection = sent(server, b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
+    server.wait_for("answer begun")
+    idle = min(server.stats()["children"], key=lambda child: child["active"])
+    os.kill(idle["pid"], signal.SIGKILL)
+    server.wait_for(r"server ready .*generation=2\b")
+    with connection.makefile("rb") as events:
+        # Each is made 0.05 s after the one before; what is cut would be after a second.
+        assert all(events.readline() for _ in range(5 * 30))
+    connection.close()
+    server.wait_for("generation gone generation=1")
+    assert server.stop() == -signal.SIGTERM
+
+
 def _read_all(connection):
     with contextlib.suppress(ConnectionError):
         rest(connection)

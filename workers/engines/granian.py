@@ -26,6 +26,7 @@ from supervisor.system import descriptors, watched
 from supervisor.system.listeners import Listener
 from supervisor.workers.engines.calls import Service
 from supervisor.workers.web.application import ApplicationOptions
+from supervisor.workers.web.bounds import time_to_stop
 
 # Untyped, or typed for an older version.
 _scheduler: Any = partial(_new_cbscheduler, impl_asyncio=True)
@@ -42,7 +43,6 @@ _TO_CLOSE: Final = 64  # idle connections at once
 _ON_THE_WAY: Final = 1.0  # s for the request of a client that may have sent it already
 _LOOK: Final = 0.01  # s: nothing tells that the engine has read what came
 _PATIENCE: Final = 1.0  # s between the order to end and the end of what goes on nevertheless
-_UNHURRIED: Final = 2.0  # s before stop_timeout, where others serve already
 
 
 def check_version() -> None:
@@ -161,15 +161,14 @@ class Granian:
         ends_at = monotonic() + timeout - min(1.0, timeout / 5)
         service.stopping = True
         is_hurried = not self._child.others_serve
+        streams_end_at = monotonic() + time_to_stop(self._child, service.options.stream_timeout)
         self._stop_watching()
         await service.restart()
         await self._let_come(is_hurried)
         await service.restart()  # those that came meanwhile
         while self._signals:
             self._signals.pop().set()
-        streams = min(service.options.stream_timeout, timeout / 2)
-        streams = streams if is_hurried else max(streams, timeout - _UNHURRIED)
-        await self._until(self._has_ended, min(monotonic() + streams, ends_at))
+        await self._until(self._has_ended, min(streams_end_at, ends_at))
         for one in list(service.in_hand):
             one.disconnect()
         await self._until(service.is_idle, min(monotonic() + _PATIENCE, ends_at))

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from supervisor.child.child import Child
+
+_UNHURRIED: Final = 2.0  # s before stop_timeout, where others serve already
 
 
 class Times(NamedTuple):
@@ -18,3 +23,12 @@ class Sizes(NamedTuple):
 
     body: int = 1 << 20
     answer: int = 1 << 20
+
+
+def time_to_stop(child: Child, stream_timeout: float) -> float:
+    """Once told to stop: seconds that an answer may go on which has begun, a stream. Where others
+    serve already nobody is in a hurry.
+    """
+    timeout = child.place.stop_timeout
+    seconds = min(stream_timeout, timeout / 2)
+    return max(seconds, timeout - _UNHURRIED) if child.others_serve else seconds

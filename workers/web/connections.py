@@ -39,6 +39,11 @@ class Connections:
             at = min(at, max(self.stop_by, now + _SECOND))
         self.deadlines.set(client, at)
 
+    def expect_end(self, client: Client) -> None:
+        """At the stop: its answer may go on until that ends it."""
+        client.moved = False
+        self.deadlines.set(client, max(self.stop_by, monotonic_ns() + _SECOND))
+
     def note_stream(self, client: Client, is_streaming: bool) -> None:
         """An answer goes on, or goes on no more."""
         client.is_streaming = is_streaming

@@ -13,7 +13,7 @@ from time import monotonic_ns
 from supervisor.child.child import Child
 from supervisor.system import descriptors
 from supervisor.system.listeners import Listener, Peer
-from supervisor.workers.web.bounds import Sizes, Times
+from supervisor.workers.web.bounds import Sizes, Times, time_to_stop
 from supervisor.workers.web.calls import MakeCall, Service
 from supervisor.workers.web.client import Client
 from supervisor.workers.web.http1 import (
@@ -184,7 +184,8 @@ class Loop:
         """End what is idle, take what waits in the queues that nobody will serve after us, and
         finish the rest.
         """
-        self._traffic.stop_by = monotonic_ns() + int(self._stream_time() * 1e9)
+        seconds = time_to_stop(self._child, self._times.stream)
+        self._traffic.stop_by = monotonic_ns() + int(seconds * 1e9)
         self._traffic.is_stopping = True
         self._set_accepting()
         ending = self._child.ending_listeners()
@@ -196,15 +197,11 @@ class Loop:
                 if accepted is not None:
                     self._begin(listener, *accepted)
 
-    def _stream_time(self) -> float:
-        """Seconds that an answer in hand may take."""
-        return min(self._times.stream, self._child.place.stop_timeout / 2)
-
     def _hurry(self, client: Client, *, is_ending: bool) -> None:
         client.http.last = True
         if client.call is not None:
             if client.http.has_begun:
-                self._traffic.expect(client, self._times.stream)
+                self._traffic.expect_end(client)
         elif not client.is_idle:
             self._traffic.expect(client, self._times.connection)
         elif client.is_shaking:

@@ -228,7 +228,7 @@ class Traffic(Connections):
         if not self.is_stopping:
             self.deadlines.pause(client)
         elif not client.deadline:
-            self.expect(client, self._times.stream)
+            self.expect_end(client)
 
     def take_turn(self, client: Client) -> None:
         """The next part of an answer, or the next request that came with the one before."""

@@ -11,9 +11,9 @@ from typing import Final
 from supervisor.workers.web.asgi.arrivals import Arrivals
 from supervisor.workers.web.asgi.served import Served
 from supervisor.workers.web.asgi.service import Service
+from supervisor.workers.web.bounds import time_to_stop
 
 _PATIENCE: Final = 1.0  # s between http.disconnect and the end of what goes on nevertheless
-_UNHURRIED: Final = 2.0  # s before stop_timeout, where others serve already
 _ON_THE_WAY: Final = 1.0  # s for the request of a client that may have sent it already
 
 
@@ -25,14 +25,13 @@ async def drain(service: Service, arrivals: Arrivals) -> None:
     ends_at = monotonic() + timeout - min(1.0, timeout / 5)
     service.stopping = service.is_last = True
     is_hurried = not service.child.others_serve
+    streams_end_at = monotonic() + time_to_stop(service.child, service.options.stream_timeout)
     arrivals.stop()
     arrivals.take_what_waits()
     await arrivals.opened()
     await _close_idle(service, is_hurried=is_hurried)
     _restart_sockets(service)
-    streams = min(service.options.stream_timeout, timeout / 2)
-    streams = streams if is_hurried else max(streams, timeout - _UNHURRIED)
-    await _until_ended(service, min(monotonic() + streams, ends_at))
+    await _until_ended(service, min(streams_end_at, ends_at))
     for one in list(service.in_hand):
         one.disconnect()
     for connection in list(service.connections):
