@@ -92,14 +92,16 @@ def test_what_a_client_names_is_never_markup(watched, browser):
         """(() => {
         show({...last, children: [{...last.children[0], in_hand: [['<img src=x>', 1, '']]}],
           counters: {'<b>x</b>': 1}, last_crash: {worker: '<i>', slot: 0, pid: 1, cause: '<u>',
-          state: 'busy', lock: null, generation: 1, at: 1, traceback: '<script>1</script>'}});
+          state: 'busy', lock: null, generation: 1, at: 1, requests: ['GET /<s>'],
+          traceback: '<script>1</script>'}});
         document.querySelector('#crash details').open = true;
         return [document.querySelector('.tile span').innerText,
+          document.getElementById('crash-line').innerText.includes(' while serving GET /<s>, in '),
           document.getElementById('crash-traceback').innerText,
-          document.querySelectorAll('main img, main script, main i, main u').length];
+          document.querySelectorAll('main img, main script, main i, main u, main s').length];
         })()"""
     )
-    assert shown == ["<img src=x>", "<script>1</script>", 0]
+    assert shown == ["<img src=x>", True, "in hand: GET /<s>\n<script>1</script>", 0]
     assert server.stop() == -signal.SIGTERM
 
 

@@ -222,10 +222,10 @@ function age(seconds) {
 function crashLine(crash) {
   const lock = crash.lock ? `, holding the lock ${crash.lock}` : "";
   const oom = crash.oom ? ", killed by the kernel's OOM killer" : "";
-  return `${crash.worker}/${crash.slot} (pid ${crash.pid}) died of ${crash.cause} while ${crash.state}${lock}${oom}, in generation ${crash.generation}`;
+  return `${crash.worker}/${crash.slot} (pid ${crash.pid}) died of ${crash.cause} while ${crash.requests.length ? `serving ${crash.requests[0]}` : crash.state}${lock}${oom}, in generation ${crash.generation}`;
 }
 
-const crashText = (crash) => [...(crash.requests || []).map((request) => `in hand: ${request}`), crash.traceback].filter(Boolean).join("\n");
+const crashText = (crash) => [...crash.requests.map((request) => `in hand: ${request}`), crash.traceback].filter(Boolean).join("\n");
 
 function showCrash(crash, now) {
   by("crash").hidden = !crash || crash.at <= dismissed;
