@@ -7,8 +7,9 @@ prometheus-client.
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import metadata
+from itertools import chain
 from typing import Final, NamedTuple
 
 from supervisor.errors import MissingExtra
@@ -32,7 +33,62 @@ except ImportError as error:
 # Bounds of the histogram that is shown: every doubling from 66 us to 137 s. They are bounds of our
 # own buckets, so the counts are exact.
 _BOUNDS: Final = tuple(1 << power for power in range(16, 38))  # ns
+_SERVER: Final = ("server",)
+_WORKER: Final = ("server", "worker")
+_CHILD: Final = ("server", "worker", "slot")
 _CHILD_STATES: Final = ("starting", "idle", "busy", "stopping", "frozen")
+
+# Each with its text, and the fact that it shows.
+_SERVER_GAUGES: Final[dict[str, tuple[str, Callable[[LiveStatistics], float]]]] = {
+    "ready": (
+        "1 while the server runs and every child is ready, as /readyz says.",
+        lambda server: server.ready,
+    ),
+    "generation": (
+        "Lives of the set of children so far; each crash or renewal begins one.",
+        lambda server: server.generation,
+    ),
+    "start_time_seconds": (
+        "When the server was started, in seconds since 1970.",
+        lambda server: server.started_at,
+    ),
+    "draining_children": (
+        "Children of older generations that finish what they have in hand.",
+        lambda server: server.draining_children,
+    ),
+}
+_SERVER_COUNTERS: Final[dict[str, tuple[str, Callable[[LiveStatistics], float]]]] = {
+    "restarts": (
+        "Generations after the first: how often all children were replaced.",
+        lambda server: max(0, server.generation - 1),
+    ),
+    "forced": (
+        "Children of this generation that needed SIGKILL to stop.",
+        lambda server: server.forced,
+    ),
+}
+_CHILD_GAUGES: Final = {
+    "ready": ("1 once it has become ready.", "ready"),
+    "connections": ("Connections that it holds open now, idle ones included.", "connections"),
+    "resident_memory_bytes": (
+        "Resident memory (RSS); what it shares with the others counts in each.",
+        "rss_bytes",
+    ),
+    "proportional_memory_bytes": (
+        "Proportional memory (PSS): shared pages are divided by those who share them.",
+        "pss_bytes",
+    ),
+    "uptime_seconds": ("Seconds since its fork.", "uptime"),
+}
+# Counters that sections and children have alike.
+_WORK: Final = {
+    "requests": "Requests that {of} has finished, failed ones included.",
+    "errors": "Requests of {of} that ended in an error, or with a child that died.",
+    "busy_seconds": "Seconds with a request in hand, of {of}; a section's are its children's sum.",
+}
+
+_Rows = Sequence[tuple[Sequence[str], LiveWorker | LiveChild]]  # labels and facts
+_Samples = Iterable[tuple[Sequence[str], float]]  # labels and value
 
 
 class Exposition(NamedTuple):
@@ -76,216 +132,122 @@ class _Server(Collector):
         yield from _of_server(facts)
         yield from _of_sections(facts)
         yield from _of_children(facts, self._per_child)
-        yield _of_deaths(facts)
-        counter = CounterMetricFamily(
-            "supervisor_counter",
-            "A counter that a module or a worker has declared, summed over all children.",
-            labels=("server", "name"),
+        yield _counter(
+            "deaths",
+            "Unexpected deaths of children since the start, by section and cause.",
+            (*_WORKER, "cause"),
+            (((facts.name, worker, cause), count) for worker, cause, count in facts.deaths),
         )
-        for name, value in facts.counters.items():
-            counter.add_metric((facts.name, name), value)
-        yield counter
+        yield _counter(
+            "counter",
+            "A counter that a module or a worker has declared, summed over all children.",
+            (*_SERVER, "name"),
+            (((facts.name, name), value) for name, value in facts.counters.items()),
+        )
         yield from self._application
 
 
+def _gauge(name: str, text: str, labels: Sequence[str], samples: _Samples) -> Metric:
+    return _filled(GaugeMetricFamily(f"supervisor_{name}", text, labels=labels), samples)
+
+
+def _counter(name: str, text: str, labels: Sequence[str], samples: _Samples) -> Metric:
+    return _filled(CounterMetricFamily(f"supervisor_{name}", text, labels=labels), samples)
+
+
+def _filled(family: GaugeMetricFamily | CounterMetricFamily, samples: _Samples) -> Metric:
+    for labels, value in samples:
+        family.add_metric(labels, value)
+    return family
+
+
 def _of_server(facts: LiveStatistics) -> Iterator[Metric]:
-    gauges = {
-        "ready": (
-            "1 while the server runs and every child is ready, as /readyz says.",
-            facts.ready,
-        ),
-        "generation": (
-            "Lives of the set of children so far; each crash or renewal begins one.",
-            facts.generation,
-        ),
-        "start_time_seconds": (
-            "When the server was started, in seconds since 1970.",
-            facts.started_at,
-        ),
-        "draining_children": (
-            "Children of older generations that finish what they have in hand.",
-            facts.draining_children,
-        ),
-    }
+    server = (facts.name,)
+    for name, (text, fact) in _SERVER_GAUGES.items():
+        yield _gauge(name, text, _SERVER, [(server, fact(facts))])
     if facts.last_crash:
-        help_text = "When a child last died unexpectedly, in seconds since 1970."
-        gauges["last_crash_time_seconds"] = (help_text, facts.last_crash.at)
-    for name, (text, value) in gauges.items():
-        gauge = GaugeMetricFamily(f"supervisor_{name}", text, labels=("server",))
-        gauge.add_metric((facts.name,), value)
-        yield gauge
-    for name, text, value in (
-        (
-            "restarts",
-            "Generations after the first: how often all children were replaced.",
-            max(0, facts.generation - 1),
-        ),
-        ("forced", "Children of this generation that needed SIGKILL to stop.", facts.forced),
-    ):
-        counter = CounterMetricFamily(f"supervisor_{name}", text, labels=("server",))
-        counter.add_metric((facts.name,), value)
-        yield counter
-    state = GaugeMetricFamily(
-        "supervisor_state",
-        "1 for the state that the server is in, 0 for the others.",
-        labels=("server", "state"),
-    )
-    for known in ServerState:
-        name = known.name.lower()
-        state.add_metric((facts.name, name), name == facts.state)
-    yield state
-    yield _build_info(facts.name)
+        text = "When a child last died unexpectedly, in seconds since 1970."
+        yield _gauge("last_crash_time_seconds", text, _SERVER, [(server, facts.last_crash.at)])
+    for name, (text, fact) in _SERVER_COUNTERS.items():
+        yield _counter(name, text, _SERVER, [(server, fact(facts))])
+    text = "1 for the state that the server is in, 0 for the others."
+    states = (state.name.lower() for state in ServerState)
+    yield _gauge("state", text, (*_SERVER, "state"), _states(server, facts.state, states))
+    build = (facts.name, metadata.version("prefork-supervisor"), platform.python_version())
+    text = "Always 1; the labels say which version runs, on which Python."
+    yield _gauge("build_info", text, (*_SERVER, "version", "python"), [(build, 1)])
 
 
-def _build_info(server: str) -> Metric:
-    labels = ("server", "version", "python")
-    info = GaugeMetricFamily(
-        "supervisor_build_info",
-        "Always 1; the labels say which version runs, on which Python.",
-        labels=labels,
-    )
-    version = metadata.version("prefork-supervisor")
-    info.add_metric((server, version, platform.python_version()), 1)
-    return info
-
-
-def _of_deaths(facts: LiveStatistics) -> Metric:
-    labels = ("server", "worker", "cause")
-    deaths = CounterMetricFamily(
-        "supervisor_deaths",
-        "Unexpected deaths of children since the start, by section and cause.",
-        labels=labels,
-    )
-    for worker, cause, count in facts.deaths:
-        deaths.add_metric((facts.name, worker, cause), count)
-    return deaths
-
-
-class _Families:
-    """The same facts of sections and of children, each with its own labels."""
-
-    def __init__(self, prefix: str, of: str, labels: Sequence[str]) -> None:
-        def counter(name: str, text: str) -> CounterMetricFamily:
-            return CounterMetricFamily(f"supervisor_{prefix}_{name}", text, labels=labels)
-
-        self.counters = {
-            "requests": counter(
-                "requests", f"Requests that {of} has finished, failed ones included."
-            ),
-            "errors": counter(
-                "errors", f"Requests of {of} that ended in an error, or with a child that died."
-            ),
-            "busy_seconds": counter(
-                "busy_seconds",
-                f"Seconds with a request in hand, of {of}; a section's are its children's sum.",
-            ),
-        }
-        self.active = GaugeMetricFamily(
-            f"supervisor_{prefix}_active", f"Requests that {of} has in hand now.", labels=labels
-        )
-
-    def add(self, labels: Sequence[str], facts: LiveWorker | LiveChild) -> None:
-        """Add one section or one child."""
-        for name, family in self.counters.items():
-            family.add_metric(labels, getattr(facts, name))
-        self.active.add_metric(labels, facts.active)
-
-    def all(self) -> tuple[Metric, ...]:
-        """The families, filled."""
-        return (*self.counters.values(), self.active)
+def _states(labels: Sequence[str], state: str, known: Iterable[str]) -> _Samples:
+    """1 for the state that somebody is in, 0 for the others that are known."""
+    return [((*labels, one), one == state) for one in known]
 
 
 def _of_sections(facts: LiveStatistics) -> Iterator[Metric]:
-    names = ("server", "worker")
-    families = _Families("worker", "a worker section", names)
-    responses = CounterMetricFamily(
-        "supervisor_worker_responses",
+    rows = [((facts.name, worker.name), worker) for worker in facts.workers]
+    yield from _work("worker", "a worker section", _WORKER, rows)
+    yield _durations("worker", "a worker section", _WORKER, rows)
+    yield _counter(
+        "worker_responses",
         "HTTP answers by class of their status.",
-        labels=(*names, "code"),
+        (*_WORKER, "code"),
+        (
+            ((*labels, code), count)
+            for labels, worker in rows
+            if any(worker.responses.values())
+            for code, count in worker.responses.items()
+        ),
     )
-    duration = _durations("worker", "a worker section", names)
-    for worker in facts.workers:
-        labels = (facts.name, worker.name)
-        families.add(labels, worker)
-        duration.add_metric(labels, cumulated(worker.histogram), worker.latency_sum)
-        for code, count in worker.responses.items():
-            if any(worker.responses.values()):
-                responses.add_metric((*labels, code), count)
-    yield from (*families.all(), duration, responses, *_of_listeners(facts))
+    yield from _of_listeners(facts)
 
 
-def _of_listeners(facts: LiveStatistics) -> tuple[Metric, Metric]:
-    labels = ("server", "worker", "address")
-    queued = GaugeMetricFamily(
-        "supervisor_listener_queued",
-        "Connections that wait in the accept queue now: more than a few mean saturation.",
-        labels=labels,
-    )
-    backlog = GaugeMetricFamily(
-        "supervisor_listener_backlog",
-        "Connections that may wait in the accept queue.",
-        labels=labels,
-    )
-    for worker in facts.workers:
-        for listen in worker.listen:
-            where = (facts.name, worker.name, listen.address)
-            backlog.add_metric(where, listen.backlog)
-            if listen.queued is not None:
-                queued.add_metric(where, listen.queued)
-    return queued, backlog
-
-
-def _durations(prefix: str, of: str, labels: Sequence[str]) -> HistogramMetricFamily:
-    name = f"supervisor_{prefix}_request_duration_seconds"
-    return HistogramMetricFamily(
-        name, f"Seconds from the begin to the end of the requests of {of}.", labels=labels
-    )
+def _of_listeners(facts: LiveStatistics) -> Iterator[Metric]:
+    names = (*_WORKER, "address")
+    rows = [
+        ((facts.name, worker.name, listen.address), listen)
+        for worker in facts.workers
+        for listen in worker.listen
+    ]
+    queued = [(labels, one.queued) for labels, one in rows if one.queued is not None]
+    text = "Connections that wait in the accept queue now: more than a few mean saturation."
+    yield _gauge("listener_queued", text, names, queued)
+    backlog = [(labels, one.backlog) for labels, one in rows]
+    text = "Connections that may wait in the accept queue."
+    yield _gauge("listener_backlog", text, names, backlog)
 
 
 def _of_children(facts: LiveStatistics, per_child: bool) -> Iterator[Metric]:
-    names = ("server", "worker", "slot")
-    families = _Families("child", "a child", names)
-    gauges = {
-        "ready": ("1 once it has become ready.", "ready"),
-        "connections": ("Connections that it holds open now, idle ones included.", "connections"),
-        "resident_memory_bytes": (
-            "Resident memory (RSS); what it shares with the others counts in each.",
-            "rss_bytes",
-        ),
-        "proportional_memory_bytes": (
-            "Proportional memory (PSS): shared pages are divided by those who share them.",
-            "pss_bytes",
-        ),
-        "uptime_seconds": ("Seconds since its fork.", "uptime"),
-    }
-    filled = {
-        key: GaugeMetricFamily(f"supervisor_child_{key}", text, labels=names)
-        for key, (text, _) in gauges.items()
-    }
-    cpu = CounterMetricFamily(
-        "supervisor_child_cpu_seconds",
-        "Seconds of CPU that it has used, in user and system mode.",
-        labels=names,
-    )
-    duration = _durations("child", "a child", names)
-    state = GaugeMetricFamily(
-        "supervisor_child_state",
-        "1 for the state that the child is in, 0 for the others.",
-        labels=(*names, "state"),
-    )
-    for child in facts.children:
-        labels = (facts.name, child.worker, str(child.slot))
-        families.add(labels, child)
-        cpu.add_metric(labels, child.cpu_seconds)
-        for key, (_, fact) in gauges.items():
-            filled[key].add_metric(labels, getattr(child, fact))
-        for known in _CHILD_STATES:
-            state.add_metric((*labels, known), known == child.state)
-        if per_child:
-            duration.add_metric(labels, cumulated(child.histogram), child.latency_sum)
-    yield from (*families.all(), cpu, *filled.values(), state)
+    rows = [((facts.name, child.worker, str(child.slot)), child) for child in facts.children]
+    yield from _work("child", "a child", _CHILD, rows)
+    used = [(labels, child.cpu_seconds) for labels, child in rows]
+    text = "Seconds of CPU that it has used, in user and system mode."
+    yield _counter("child_cpu_seconds", text, _CHILD, used)
+    for name, (text, fact) in _CHILD_GAUGES.items():
+        samples = [(labels, getattr(child, fact)) for labels, child in rows]
+        yield _gauge(f"child_{name}", text, _CHILD, samples)
+    all_states = (_states(labels, child.state, _CHILD_STATES) for labels, child in rows)
+    text = "1 for the state that the child is in, 0 for the others."
+    yield _gauge("child_state", text, (*_CHILD, "state"), chain.from_iterable(all_states))
     if per_child:
-        yield duration
+        yield _durations("child", "a child", _CHILD, rows)
+
+
+def _work(prefix: str, of: str, names: Sequence[str], rows: _Rows) -> Iterator[Metric]:
+    """The requests of sections or of children: those that ended, and those in hand."""
+    for name, text in _WORK.items():
+        samples = [(labels, getattr(facts, name)) for labels, facts in rows]
+        yield _counter(f"{prefix}_{name}", text.format(of=of), names, samples)
+    active = [(labels, facts.active) for labels, facts in rows]
+    yield _gauge(f"{prefix}_active", f"Requests that {of} has in hand now.", names, active)
+
+
+def _durations(prefix: str, of: str, names: Sequence[str], rows: _Rows) -> Metric:
+    name = f"supervisor_{prefix}_request_duration_seconds"
+    text = f"Seconds from the begin to the end of the requests of {of}."
+    family = HistogramMetricFamily(name, text, labels=names)
+    for labels, facts in rows:
+        family.add_metric(labels, cumulated(facts.histogram), facts.latency_sum)
+    return family
 
 
 def cumulated(histogram: Histogram) -> list[tuple[str, float]]:
