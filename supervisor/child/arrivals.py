@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from supervisor.child.order import Order
+from supervisor.scoreboard.writer import Scoreboard
 from supervisor.system import descriptors
 from supervisor.system.listeners import Listener, Peer
 from supervisor.system.recorder import SignalRecorder
@@ -80,3 +81,22 @@ class Arrivals:
             yield accepted
             if self._order.signum is not None:
                 return
+
+
+def ending(listeners: Sequence[Listener], board: Scoreboard, *, is_orphan: bool) -> list[Listener]:
+    """Of a child's listeners, once it was told to stop, those whose queues nobody serves after it.
+
+    Where the master is dead this child closes the door, as the master would have done; its other
+    children may do the same.
+    """
+    if board.is_shared:
+        return []
+    found = [one for one in listeners if one.is_stream and not one.inherited]
+    if is_orphan:
+        for listener in found:
+            listener.close_door()
+    elif not board.door_is_closed:
+        return []
+    for listener in found:
+        listener.door_closed = True
+    return found

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from supervisor.child.arrivals import Arrivals
+from supervisor.child.arrivals import Arrivals, ending
 from supervisor.child.order import Order
 from supervisor.child.place import Place
 from supervisor.child.renewal import Limits, Renewal
@@ -159,17 +159,7 @@ class Child:
         """Once told to stop: the listeners whose queues nobody will serve after us; none where they
         outlive us.
         """
-        if self._board.is_shared:
-            return []
-        ending = [one for one in self.listeners if one.is_stream and not one.inherited]
-        if self.is_orphan:
-            for listener in ending:
-                listener.close_door()
-        elif not self._board.door_is_closed:
-            return []
-        for listener in ending:
-            listener.door_closed = True
-        return ending
+        return ending(self.listeners, self._board, is_orphan=self.is_orphan)
 
     # Requests.
 
@@ -294,6 +284,10 @@ class Child:
         # A little before the master's SIGKILL, so that a late child still tells where it hangs.
         timeout = self.place.stop_timeout
         self._requests.stop_by(time.monotonic() + timeout - min(_HEAD_START, timeout / 10))
+
+    def claim_group(self) -> bool:
+        """True for the first orphan of this server that asks: it tells the process group."""
+        return self._board.claim_group()
 
     def note_resources(self) -> None:
         """The files that were made by now at the paths of `resources` are this child's."""

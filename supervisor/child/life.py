@@ -7,25 +7,19 @@ import os
 import signal
 import time
 import traceback
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from supervisor.child import news, telling
 from supervisor.child.child import Child
 from supervisor.child.news import News
-from supervisor.child.place import Place
 from supervisor.errors import Exit, Stop
 from supervisor.log.entries import log
 from supervisor.scoreboard.layout import State
-from supervisor.scoreboard.writer import Scoreboard
 from supervisor.system import process, signals
-from supervisor.system.recorder import SignalRecorder
 from supervisor.system.signals import Action
 
 if TYPE_CHECKING:
     from supervisor.child.module import Module
-    from supervisor.child.shared import Shared
-    from supervisor.child.worker import Worker
 
 _BLACK_BOX_TEXT: Final = 32_768  # bytes at most
 
@@ -33,20 +27,11 @@ _BLACK_BOX_TEXT: Final = 32_768  # bytes at most
 class Life:
     """Made in the master; `live` runs in the child."""
 
-    def __init__(
-        self,
-        place: Place,
-        worker: Worker,
-        modules: Mapping[str, Module],
-        board: Scoreboard,
-        shared: Shared,
-        recorder: SignalRecorder,
-    ) -> None:
-        self._child = Child(place, worker, modules, board, shared, recorder)
-        self._place = place
-        self._worker = worker
-        self._board = board
-        self._recorder = recorder
+    def __init__(self, child: Child) -> None:
+        self._child = child
+        self._place = child.place
+        self._worker = child.worker
+        self._recorder = child.wakeup
         self._initialised: list[Module] = []
         self._is_open = False  # the worker
         self._printing = False
@@ -97,7 +82,7 @@ class Life:
     def _leave_nothing(self) -> None:
         """The master is dead: nobody else ends what was started below it."""
         with contextlib.suppress(BaseException):  # a signal's exception must not keep us
-            if self._place.group_is_ours and self._board.claim_group():
+            if self._place.group_is_ours and self._child.claim_group():
                 process.terminate_own_group()
             process.kill_descendants()
 

@@ -10,6 +10,8 @@ from typing import Any, Final
 from supervisor.config.decode import unknown
 from supervisor.errors import NameProblem, StartError, Stop, SystemFailure, is_shortage
 
+_HERE: Final = str(Path(__file__).parents[1])
+
 
 def load_object(name: str, key: str = "") -> Any:
     """Import `package.module:attribute`. `key` is the option that holds the name.
@@ -52,12 +54,9 @@ def describe(error: BaseException) -> str:
     """The last line of the exception's traceback, and the place: `ValueError: x (web.py line
     3)`.
     """
-    lines = "".join(traceback.format_exception_only(error)).strip().splitlines()
-    frames = traceback.extract_tb(error.__traceback__)
     if isinstance(error, SyntaxError) and error.filename:
         return f"{type(error).__name__}: {error.msg} ({error.filename} line {error.lineno})"
+    lines = "".join(traceback.format_exception_only(error)).strip().splitlines()
+    frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if not frame.filename.startswith(("<frozen", _HERE))]
     return f"{lines[0]} ({own[-1].filename} line {own[-1].lineno})" if own else lines[0]
-
-
-_HERE: Final = str(Path(__file__).parents[1])

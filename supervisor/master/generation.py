@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Final, NoReturn
 
+from supervisor.child.child import Child
 from supervisor.child.life import Life
 from supervisor.child.place import Place
 from supervisor.child.renewal import Limits
@@ -142,7 +143,7 @@ class Generation:
     def life(self, slot: Slot, place: Place) -> Life:
         """The life that the process of this slot will live."""
         modules, recorder = self.modules.living, self._booted.signals
-        return Life(place, slot.worker, modules, self.board, self.shared, recorder)
+        return Life(Child(place, slot.worker, modules, self.board, self.shared, recorder))
 
     def place(self, slot: Slot) -> Place:
         """Everything that the child of this slot is told."""

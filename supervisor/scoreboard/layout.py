@@ -18,7 +18,7 @@ import time
 from typing import Final
 
 MAGIC: Final = int.from_bytes(b"prefork\0", "little")
-VERSION: Final = 3
+VERSION: Final = 4
 
 # Header words.
 (
@@ -77,14 +77,13 @@ SECTION: Final = 8
     ACTIVE,
     BUSY,  # ns with at least one request in hand, those in hand now left out
     BUSY_SINCE,  # monotonic ns, while ACTIVE
-    BYTES,
     LOCK,  # number of the lock held, 0 = none
     LATENCY_SUM,  # ns
     LATENCY_MAX,  # ns
     CONNECTIONS,  # open now
     STREAMS,  # of the requests in hand, those whose answer goes on for long (SSE, WebSocket)
     RESPONSES,  # the first of five: answers with a status of 1xx, 2xx, ... 5xx
-) = range(16)
+) = range(15)
 
 CODE_CLASSES: Final = 5
 
@@ -94,10 +93,10 @@ PLACES: Final = 8
 PLACE: Final = 32
 # A place: the name, the id, each behind a byte that says how long it is, and at last, for the word
 # tells that they are there, the instant of the begin (monotonic ns), 0 = the place is free.
-NAMED: Final = struct.Struct("199p49pQ")
-P_BEGUN_AT: Final = PLACE - 1
 NAME_SIZE: Final = 198  # bytes
 ID_SIZE: Final = 48  # bytes
+NAMED: Final = struct.Struct(f"{NAME_SIZE + 1}p{ID_SIZE + 1}pQ")
+P_BEGUN_AT: Final = PLACE - 1
 
 HISTOGRAM: Final = NAMES + PLACES * PLACE
 BUCKETS: Final = 248

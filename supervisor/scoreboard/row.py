@@ -113,10 +113,6 @@ class Block:
         """Let the section's answers end their connections until then (monotonic ns)."""
         self.words[layout.SLOW_UNTIL] = instant
 
-    def is_slow(self, now: int) -> bool:
-        """True while answers end their connections. `now`: monotonic ns."""
-        return self.words[layout.SLOW_UNTIL] > now
-
     def mean_connections(self) -> float:
         """The open connections of a child of this section, on the mean."""
         own = self._bases[: max(1, self.words[layout.CHILDREN])]

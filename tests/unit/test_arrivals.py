@@ -1,5 +1,6 @@
 """How a child takes what comes in: from which listener, how many in a row, and until when."""
 
+import contextlib
 import itertools
 import os
 import resource
@@ -9,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.child.arrivals import Arrivals
+from supervisor.child.arrivals import Arrivals, ending
 from supervisor.child.order import Order
 from supervisor.config.address import Listen, parse_address
 from supervisor.system import descriptors, signals
 from supervisor.system.descriptors import is_readable
 from supervisor.system.listeners import open_listener
 from supervisor.system.recorder import SignalRecorder
+from tests.support.scoreboards import board
 
 EPOLLEXCLUSIVE = 1 << 28  # sys/epoll.h
 
@@ -59,6 +61,13 @@ def listeners(tmp_path):
     yield made
     for one in made:
         one.release()
+
+
+@pytest.fixture
+def scoreboard(tmp_path):
+    """A scoreboard, whose header says how the server ends."""
+    with contextlib.closing(board(tmp_path)) as made:
+        yield made
 
 
 @pytest.fixture
@@ -232,3 +241,37 @@ def test_a_child_with_few_descriptors_hears_the_order(
     assert list(connections) == []
     assert len(order.waits) == 1
     assert listeners[0].has_waiting()
+
+
+def test_queues_that_end_with_the_server(listeners, scoreboard):
+    """Those of its own streams, behind a closed door: an inherited one has another owner."""
+    listeners[0].inherited = True
+    datagrams = open_listener(Listen(parse_address("udp://127.0.0.1:0")), 1)
+    scoreboard.close_door()
+    found = ending([*listeners, datagrams], scoreboard, is_orphan=False)
+    datagrams.release()
+    assert found == [listeners[1]]
+    assert [one.door_closed for one in (*listeners, datagrams)] == [False, True, False]
+
+
+@pytest.mark.parametrize("is_orphan", [False, True])
+def test_queues_that_another_master_serves(listeners, scoreboard, is_orphan):
+    """Are left to it, whatever else is said of the door, and the door stays open."""
+    scoreboard.close_door()
+    scoreboard.set_shared(True)
+    assert ending(listeners, scoreboard, is_orphan=is_orphan) == []
+    assert not any(one.door_closed for one in listeners)
+    assert os.path.exists(listeners[0].address.path)
+
+
+def test_queues_that_the_next_generation_serves(listeners, scoreboard):
+    """Are left to it: the door was not closed."""
+    assert ending(listeners, scoreboard, is_orphan=False) == []
+    assert not any(one.door_closed for one in listeners)
+
+
+def test_queues_of_an_orphan(listeners, scoreboard):
+    """It closes the door itself: nobody else does, and nobody serves after it."""
+    assert ending(listeners, scoreboard, is_orphan=True) == listeners
+    assert all(one.door_closed for one in listeners)
+    assert not any(os.path.exists(one.address.path) for one in listeners)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import pytest
 
 from supervisor.child import news
+from supervisor.child.child import Child
 from supervisor.child.life import Life
 from supervisor.child.module import Module
 from supervisor.child.news import News
@@ -132,7 +133,7 @@ class Stage:
         worker, modules = TellingWorker(at), {name: TellingModule(name, at) for name in "ab"}
         worker.may_finish, worker.environment = may_finish, environment or {}
         recorder, place = SignalRecorder(), self.place._replace(**facts)
-        life = Life(place, worker, modules, self.board, Shared(), recorder)
+        life = Life(Child(place, worker, modules, self.board, Shared(), recorder))
 
         def begin():
             recorder.install()  # the master has done that long before, not so these tests
