@@ -28,7 +28,6 @@ MakeCall = Callable[["Client", Request], "Call"]
 
 _TEXT = b"text/plain; charset=utf-8"
 OUR_FAULTS = (500, 507)  # among the statuses of what is refused
-_QUESTION = ord("?")
 _SLOW = 10_000_000  # ns: slower calls are spread over the children by the kernel
 _CERTAINLY_SLOW = 100_000_000  # ns: nobody waits so long for a processor
 _SECOND = _SLOW_FOR = 1_000_000_000  # ns
@@ -151,13 +150,11 @@ class Call:
 
     def first(self) -> bytes:
         """Call the application; return the first bytes to send."""
-        service, line = self.service, self.request.line
+        service = self.service
         if service.judges:
             self._judge_origin()
-        at = line.find(_QUESTION)
-        name = line[: at if at >= 0 else -9]  # without the version, or the query
         self.begun = self._since = now = monotonic_ns()
-        self._place = service.requests.enter(self, now, name, self.identity.encode())
+        self._place = service.requests.enter(self, now, self.request.name, self.identity.encode())
         try:
             data = self.respond()
         except (Exception, SystemExit, Stop) as error:

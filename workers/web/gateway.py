@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 
 from supervisor.workers.web.calls import Call, MakeCall, Service
 from supervisor.workers.web.client import FileRange
-from supervisor.workers.web.http1 import Fields
+from supervisor.workers.web.http1 import Block, Fields, Line, Request
 from supervisor.workers.web.http1.memo import Memo
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -191,25 +191,17 @@ class WsgiCall(Call):
 
     def _environ(self) -> dict[str, Any]:
         client, request = self.client, self.request
+        line, block, body = request.line, request.block, client.body
         environ = self.service.base.copy()
-        path, _, query = request.target.decode("latin-1").partition("?")
-        environ["REQUEST_METHOD"] = request.method
-        environ["PATH_INFO"] = _unquoted(path) if "%" in path else path
-        environ["QUERY_STRING"] = query
-        environ["SERVER_PROTOCOL"] = "HTTP/1.1" if request.is_http11 else "HTTP/1.0"
+        environ |= _OF_LINES[line] if line else _of_line(request)
+        environ |= _OF_BLOCKS[block] if block else _of_block(request)
         environ["SERVER_NAME"], environ["SERVER_PORT"] = client.local
         environ["REMOTE_ADDR"] = client.peer
         environ["REMOTE_PORT"] = str(client.port)
         environ["wsgi.early_hints"] = self.hint
-        environ["wsgi.input"] = client.body.file() if client.body else BytesIO()
-        named = request.named
-        for name, value in named.items():
-            if key := _KEYS[name]:
-                environ[key] = value.decode("latin-1")
-        if len(named) != len(request.fields):
-            environ |= _joined(request.fields)
-        if request.length is None and client.body:  # in chunks, which are gone
-            environ["CONTENT_LENGTH"] = str(client.body.size)
+        environ["wsgi.input"] = body.file() if body else BytesIO()
+        if request.length is None and body:  # in chunks, which are gone
+            environ["CONTENT_LENGTH"] = str(body.size)
             del environ["HTTP_TRANSFER_ENCODING"]
         if client.is_secure:
             environ["wsgi.url_scheme"] = "https"
@@ -261,24 +253,31 @@ def _latin(text: str) -> bytes:
     return text.encode("latin-1")
 
 
-_KEYS: Memo[bytes, str] = Memo(_key, 1024)
-_STATUSES: Memo[str, tuple[int, bytes]] = Memo(_status, 256)
-_NAMES: Memo[str, bytes] = Memo(_latin, 1024)  # of the fields of answers
+def _of_line(line: Line | Request) -> dict[str, str]:
+    """The part of the environment that the method and the target give."""
+    path, _, query = line.target.decode("latin-1").partition("?")
+    if "%" in path:
+        path = unquote_to_bytes(path.encode("latin-1")).decode("latin-1")
+    return {"REQUEST_METHOD": line.method, "PATH_INFO": path, "QUERY_STRING": query}
 
 
-def _unquoted(path: str) -> str:
-    return unquote_to_bytes(path.encode("latin-1")).decode("latin-1")
-
-
-def _joined(fields: Fields) -> dict[str, str]:
-    """The fields by their keys, those of one name joined."""
-    found: dict[str, str] = {}
-    for name, value in fields:
+def _of_block(block: Block | Request) -> dict[str, str]:
+    """The part that the version and the fields give; those of one name are joined."""
+    found = {"SERVER_PROTOCOL": "HTTP/1.1" if block.is_http11 else "HTTP/1.0"}
+    for name, value in block.fields:
         key, text = _KEYS[name], value.decode("latin-1")
         joint = "; " if key == "HTTP_COOKIE" else ","
         found[key] = found[key] + joint + text if key in found else text
     found.pop("", None)
     return found
+
+
+_KEYS: Memo[bytes, str] = Memo(_key, 1024)
+_STATUSES: Memo[str, tuple[int, bytes]] = Memo(_status, 256)
+_NAMES: Memo[str, bytes] = Memo(_latin, 1024)  # of the fields of answers
+# As many as there are halves of heads that were seen before, which are a client's to invent.
+_OF_LINES: Memo[Line, dict[str, str]] = Memo(_of_line, 256)
+_OF_BLOCKS: Memo[Block, dict[str, str]] = Memo(_of_block, 256)
 
 
 def _is_single(result: Iterable[bytes], first: bytes) -> bool:

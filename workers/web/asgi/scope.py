@@ -21,7 +21,7 @@ def scope_of(service: Service, base: dict[str, Any], request: Request) -> dict[s
     """
     scope = base.copy()
     scope["method"] = request.method
-    scope["headers"] = request.fields
+    scope["headers"] = request.fields.copy()  # an application may change its own
     if not request.is_http11:
         scope["http_version"] = "1.0"
     raw, _, scope["query_string"] = request.target.partition(b"?")

@@ -57,9 +57,7 @@ class Served:
         self._is_late = False
         self.due = self.status = self.size = 0
         self.begun = now = monotonic_ns()
-        line = request.line
-        name = line[: line.find(b"?") if b"?" in line else -9]
-        self._place = service.requests.enter(self, now, name, self.identity)
+        self._place = service.requests.enter(self, now, request.name, self.identity)
         service.in_hand.add(self)
         if service.is_timed:
             self._begin_time(now)

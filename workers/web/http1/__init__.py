@@ -58,16 +58,19 @@ Whoever makes an environment out of them drops names with an underscore.
 
 from supervisor.workers.web.http1.answers import InvalidAnswer, date_line, phrase
 from supervisor.workers.web.http1.connection import Connection
+from supervisor.workers.web.http1.known import Block, Line
 from supervisor.workers.web.http1.reading import END, Event, Reading
 from supervisor.workers.web.http1.request import Fields, Limits, Refusal, Request
 
 __all__ = [
     "END",
+    "Block",
     "Connection",
     "Event",
     "Fields",
     "InvalidAnswer",
     "Limits",
+    "Line",
     "Reading",
     "Refusal",
     "Request",

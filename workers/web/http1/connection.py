@@ -253,10 +253,7 @@ class Connection(Incoming):
             return False
         self.state = IDLE
         self._framing = NOTHING
-        self._fields = []
-        self._named = {}
-        self._head = b""
-        self._keep_alive = self.request = None
+        self.request = None
         return True
 
     def hand_over(self) -> bytes:

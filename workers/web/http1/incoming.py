@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
+from supervisor.workers.web.http1.known import BLOCKS, LINES, VERSION, remember
 from supervisor.workers.web.http1.reading import (
     CHUNK,
     CHUNK_SIZE,
@@ -65,7 +66,7 @@ class Incoming:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._parser: HttpRequestParser | None = HttpRequestParser(self)
+        self._parser: HttpRequestParser | None = None  # made for the first head that is new
         self.rest = b""
         self._head = b""  # came of a head that is not whole
         self._fields: Fields = []
@@ -97,12 +98,29 @@ class Incoming:
         # Nearly always one whole head has come and nothing else.
         end = data.find(b"\r\n\r\n") + 4
         if end < 4 or end > self._limits.header:
-            self.state = HEAD if data else IDLE
-            return self._in_head(data)
+            return self._begin_head(data)
         if end != len(data):
             self.rest = data[end:]
             data = data[:end]
-        return self._parse(data, data)
+        at = data.find(VERSION)
+        line, block = LINES.get(data[:at]), BLOCKS.get(data[at:])
+        if line is None or block is None:
+            return self._whole_head(data)
+        self.request = request = Request()
+        request.line = line
+        request.method, target, request.name = line
+        request.target = request.raw_target = target
+        request.block = block
+        request.fields = block.fields
+        request.named = block.named
+        request.is_http11 = block.is_http11
+        request.keep_alive = block.keep_alive
+        request.complete = True
+        request.length = 0
+        request.upgrade = b""
+        request.waits_for_100 = False
+        self.state = DONE
+        return request
 
     # The parser calls these.
 
@@ -120,6 +138,28 @@ class Incoming:
         self._pieces.append(data)
 
     # The head.
+
+    def _begin_head(self, data: bytes) -> Event | None:
+        """The first bytes of a head that is not whole, or too long."""
+        if not data:
+            return None
+        self._forget()
+        self.state = HEAD
+        return self._in_head(data)
+
+    def _whole_head(self, head: bytes) -> Event | None:
+        self._forget()
+        event = self._parse(head, head)
+        if isinstance(event, Request):
+            remember(head, event)
+        return event
+
+    def _forget(self) -> None:
+        """A head begins for the parser."""
+        self._parser = self._parser or HttpRequestParser(self)
+        self._fields, self._named = [], {}
+        self._head = b""
+        self._keep_alive = None
 
     def _in_head(self, data: bytes) -> Event | None:
         """Parse a head as it comes, so that one that is malformed is refused at once."""

@@ -9,19 +9,29 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Memo(dict[K, V]):
-    """The values of a function by its argument, at most `most` of them; then it begins anew, for
-    the arguments may be a client's invention. A subscript costs a third of what a call of
+class Bounded(dict[K, V]):
+    """At most `most` values; then it begins anew, for the keys may be a client's invention."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+
+    def keep(self, key: K, value: V) -> None:
+        """Add one."""
+        if len(self) >= self._most:
+            self.clear()
+        self[key] = value
+
+
+class Memo(Bounded[K, V]):
+    """The values of a function by its argument. A subscript costs a third of what a call of
     functools.lru_cache does. An exception of the function is raised, and not kept.
     """
 
     def __init__(self, make: Callable[[K], V], most: int) -> None:
+        super().__init__(most)
         self._make = make
-        self._most = most
 
     def __missing__(self, key: K) -> V:
         value = self._make(key)
-        if len(self) >= self._most:
-            self.clear()
-        self[key] = value
+        self.keep(key, value)
         return value

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import re
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from supervisor.workers.web.http1.memo import Memo
+
+if TYPE_CHECKING:
+    from supervisor.workers.web.http1.known import Block, Line
 
 Fields = list[tuple[bytes, bytes]]
 
@@ -44,12 +47,15 @@ class Refusal(NamedTuple):
 class Request:
     """The head of a request, filled by `judge`, for a constructor costs as much as all its fields.
 
-    `line` is the request line, `target` is in origin form (or `*`), `raw_target` as it was sent;
-    `named` has the last value of each field. `length` is that of the body, None where it is
-    chunked; `upgrade` the value of the field where one is asked for, in lower case, else b"".
+    `name` is the request line up to the query, `target` is in origin form (or `*`), `raw_target` as
+    it was sent; `named` has the last value of each field. `length` is that of the body, None where
+    it is chunked; `upgrade` the value of the field where one is asked for, in lower case, else b"".
+    `line` and `block` are the halves of a head that was seen before (`known`), else None; then
+    `fields` and `named` are shared with other requests, and nobody changes them.
     """
 
     __slots__ = (
+        "block",
         "complete",
         "fields",
         "is_http11",
@@ -57,6 +63,7 @@ class Request:
         "length",
         "line",
         "method",
+        "name",
         "named",
         "raw_target",
         "target",
@@ -64,7 +71,7 @@ class Request:
         "waits_for_100",
     )
 
-    line: bytes
+    name: bytes
     method: str
     target: bytes
     raw_target: bytes
@@ -76,6 +83,8 @@ class Request:
     length: int | None
     upgrade: bytes
     waits_for_100: bool
+    line: Line | None
+    block: Block | None
 
 
 def judge(
@@ -92,7 +101,7 @@ def judge(
     if len(fields) > MOST_FIELDS:
         return Refusal(431, f"more than {MOST_FIELDS} fields")
     request = Request()
-    request.line = line
+    request.name = method + b" " + target.partition(b"?")[0]
     request.method = _METHODS[method]
     request.raw_target = request.target = target
     request.fields = fields
@@ -102,6 +111,7 @@ def judge(
     request.length = 0
     request.upgrade = b""
     request.waits_for_100 = False
+    request.line = request.block = None
     host, refusal = named.get(b"host"), None
     if not _HOSTS[host] or len(named) != len(fields):
         refusal = _wrong_host(request, host)
