@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from supervisor.workers.web.http1 import END, Connection, Limits, Refusal, Request
+from supervisor.workers.web.http1 import END, Connection, Limits, Refusal, Request, head_of
 from tests.support.conformance import Answer
 
 _LONG = 200  # as in tests/programs/echoes.py
@@ -39,7 +39,7 @@ def _tell(told: list[object], event: object) -> None:
 def _answer(connection: Connection) -> None:
     """Answer a request once it is whole, so that the next one is looked at."""
     if connection.state.name == "DONE":
-        connection.answer(200, [], length=0)
+        connection.answer(head_of(200, []), length=0)
         connection.end()
         connection.renew()
 
@@ -56,7 +56,7 @@ def answers(data: bytes, limits: Limits) -> list[Answer]:
         if event is END or (isinstance(event, Request) and event.complete):
             told.append(Answer(200, _seen(connection.request, body)))
             body = b""
-            connection.answer(200, [], length=0)
+            connection.answer(head_of(200, []), length=0)
             connection.end()
             if not connection.renew():
                 return told

@@ -1,5 +1,7 @@
 """The HTTP/1.1 machine: what it refuses, what it makes of a body, how it frames an answer."""
 
+import itertools
+
 import pytest
 
 from supervisor.workers.web.http1 import (
@@ -10,6 +12,7 @@ from supervisor.workers.web.http1 import (
     Reading,
     Refusal,
     date_line,
+    head_of,
 )
 
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n"
@@ -146,7 +149,7 @@ def test_pipelined():
     """The next request is looked at after the answer to the one before; no byte is lost."""
     connection, (first,) = all_events(target(b"/1") + target(b"/2")[:5])
     assert (first.target, connection.waiting) == (b"/1", 5)
-    connection.answer(200, [], length=0)
+    connection.answer(head_of(200, []), length=0)
     connection.end()
     assert connection.renew()
     assert connection.receive() is None
@@ -167,26 +170,27 @@ def test_upgrade():
     body = upgrade[:-2] + b"Content-Length: 3\r\n\r\nabc" + target(b"/next")
     connection, (request, *rest) = all_events(body)
     assert (request.upgrade, rest) == (b"", [b"abc", END])
-    connection.answer(204, [])
+    connection.answer(head_of(204, []))
     connection.end()
     assert connection.renew()
     assert connection.receive().target == b"/next"
 
     connection, (request,) = all_events(upgrade + target(b"/next"))
-    connection.answer(204, [])
+    connection.answer(head_of(204, []))
     connection.end()
     assert connection.renew()
     assert connection.receive().target == b"/next"
 
 
-def answered(data=HEAD + b"\r\n", status=200, fields=(), body=(), **more):
+def answered(data=HEAD + b"\r\n", status=200, fields=(), reason=None, body=(), **more):
     """The bytes of an answer, and whether the connection is kept."""
     connection, _ = all_events(data)
-    sent = [connection.answer(status, fields, **more), *map(connection.body, body)]
+    sent = [connection.answer(head_of(status, fields, reason), **more), *map(connection.body, body)]
     sent.append(connection.end())
     return b"".join(sent), connection.renew()
 
 
+DATE = date_line(0)
 OLD = b"GET / HTTP/1.0\r\n\r\n"
 OLD_KEPT = b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
 
@@ -260,7 +264,7 @@ def test_invalid_answer(more):
 def test_withdrawn():
     """Where the head was not sent, another answer takes the place of an invalid one."""
     connection, _ = all_events(HEAD + b"\r\n")
-    connection.answer(200, [(b"content-length", b"1")])
+    connection.answer(head_of(200, [(b"content-length", b"1")]))
     with pytest.raises(InvalidAnswer):
         connection.body(b"ab")
     connection.withdraw()
@@ -278,21 +282,21 @@ def test_go_on():
     connection, _ = all_events(b"GET / HTTP/1.0\r\n" + expecting)
     assert connection.go_on() == b""
     connection, _ = all_events(HEAD + expecting)
-    assert b"Connection: close" in connection.answer(403, [], length=0)
+    assert b"Connection: close" in connection.answer(head_of(403, []), length=0)
 
 
 def test_count():
     """Bytes that the caller sends itself are counted, or framed, or not to be sent."""
     connection, _ = all_events(HEAD + b"\r\n")
-    connection.answer(200, [], length=10)
+    connection.answer(head_of(200, []), length=10)
     assert connection.count(10) == (b"", b"")
     with pytest.raises(InvalidAnswer):
         connection.count(1)
     connection, _ = all_events(HEAD + b"\r\n")
-    connection.answer(200, [])
+    connection.answer(head_of(200, []))
     assert connection.count(10) == (b"a\r\n", b"\r\n")
     connection, _ = all_events(target(b"/", method=b"HEAD"))
-    connection.answer(200, [], length=10)
+    connection.answer(head_of(200, []), length=10)
     assert connection.count(10) is None
 
 
@@ -309,7 +313,7 @@ def test_last():
     """A server that stops says so in its next answer."""
     connection, _ = all_events(HEAD + b"\r\n")
     connection.last = True
-    assert b"\r\nConnection: close\r\n" in connection.answer(200, [], length=0)
+    assert b"\r\nConnection: close\r\n" in connection.answer(head_of(200, []), length=0)
 
 
 @pytest.mark.parametrize("method", [b"GET", b"HEAD"])
@@ -323,9 +327,9 @@ def test_a_whole_answer_is_the_one_made_in_steps(method, version, status, fields
     whole, steps = Connection(Limits()), Connection(Limits())
     for connection in (whole, steps):
         connection.receive(method + b" / HTTP/" + version + b"\r\nHost: x\r\n\r\n")
-    expected = steps.answer(status, fields, date=b"Date: then", length=5)
+    expected = steps.answer(head_of(status, fields), date=b"Date: then", length=5)
     expected += steps.body(b"hello") + steps.end()
-    assert whole.whole(status, fields, b"hello", b"Date: then") == expected
+    assert whole.whole(head_of(status, fields), b"hello", b"Date: then") == expected
     assert (whole.keeps, whole.renew()) == (steps.keeps, steps.renew())
 
 
@@ -335,5 +339,26 @@ def test_a_whole_answer_that_is_not_allowed(length):
     connection = Connection(Limits())
     connection.receive(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
     with pytest.raises(InvalidAnswer):
-        connection.whole(200, [(b"content-length", length)], b"hello", b"")
-    assert connection.whole(200, [], b"hello", b"").endswith(b"hello")
+        connection.whole(head_of(200, [(b"content-length", length)]), b"hello", b"")
+    assert connection.whole(head_of(200, []), b"hello", b"").endswith(b"hello")
+
+
+@pytest.mark.parametrize("fields", [[], [(b"content-length", b"5")], [(b"date", b"now")]])
+def test_a_head_serves_for_many_answers(fields):
+    """However it was used before, it gives what a new one gives."""
+    used = head_of(200, fields)
+    requests = [HEAD + b"\r\n", target(b"/", method=b"HEAD"), OLD, OLD_KEPT] * 2
+    for data, length in itertools.product(requests, (None, 5)):
+        (one, _), (other, _) = all_events(data), all_events(data)
+        assert one.answer(used, DATE, length) == other.answer(head_of(200, fields), DATE, length)
+        assert one.keeps is other.keeps
+        assert one.body(b"hello") + one.end() == other.body(b"hello") + other.end()
+
+
+def test_a_field_more():
+    """It is added to a copy, and checked."""
+    head = head_of(200, [])
+    assert head.plus(b"X-Id", b"1").text == b"HTTP/1.1 200 OK\r\nX-Id: 1\r\n"
+    assert head.text == b"HTTP/1.1 200 OK\r\n"
+    with pytest.raises(InvalidAnswer):
+        head.plus(b"X-Id", b"1\r\n")

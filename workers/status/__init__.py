@@ -27,7 +27,7 @@ from supervisor.workers.status.pages import Answer, Route, text
 from supervisor.workers.web.bounds import Times
 from supervisor.workers.web.calls import Call, Service
 from supervisor.workers.web.client import Client
-from supervisor.workers.web.http1 import Limits, Request
+from supervisor.workers.web.http1 import Limits, Request, head_of
 from supervisor.workers.web.loop import Loop
 from supervisor.workers.web.proxy_header import proxies
 
@@ -119,7 +119,7 @@ class StatusCall(Call):
             self._route,
             names_only_us=pages.is_on_loopback(client.local[0]),
         )
-        return self.whole(made.status, pages.fields(made), made.body)
+        return self.whole(head_of(made.status, pages.fields(made)), made.body)
 
 
 def _statistics(snapshot: Snapshot, _accept: str) -> Answer:

@@ -19,7 +19,7 @@ from supervisor.scoreboard.layout import H_DRAINING, SLOW_UNTIL
 from supervisor.system.clock import wall_clock
 from supervisor.workers.web import access_log
 from supervisor.workers.web.forwarded import Origin, Trust, joined, origin
-from supervisor.workers.web.http1 import Connection, Fields, Request, date_line
+from supervisor.workers.web.http1 import Connection, Head, Request, date_line, head_of
 
 if TYPE_CHECKING:
     from supervisor.workers.web.client import Client, FileRange
@@ -229,33 +229,29 @@ class Call:
             self.failed = True
             self.service.child.log.error("request failed", exc_info=error)
 
-    def head(
-        self, status: int, fields: Fields, reason: bytes | None = None, length: int | None = None
-    ) -> bytes:
+    def head(self, head: Head, length: int | None = None) -> bytes:
         """The head of the answer. Raises InvalidAnswer."""
         http, now = self.client.http, monotonic_ns()
-        self.status = status
+        self.status = head.status
         if self.identity:
-            fields = self._identified(fields)
-        date = self.service.date(http, now, now - self.begun)
-        return http.answer(status, fields, reason, date, length)
+            head = self._identified(head)
+        return http.answer(head, self.service.date(http, now, now - self.begun), length)
 
-    def whole(self, status: int, fields: Fields, body: bytes, reason: bytes | None = None) -> bytes:
+    def whole(self, head: Head, body: bytes) -> bytes:
         """An answer whose body is there. Raises InvalidAnswer."""
         http, now = self.client.http, monotonic_ns()
-        self.status = status
+        self.status = head.status
         self.size = len(body)
         if self.identity:
-            fields = self._identified(fields)
-        date = self.service.date(http, now, now - self.begun)
-        return http.whole(status, fields, body, date, reason)
+            head = self._identified(head)
+        return http.whole(head, body, self.service.date(http, now, now - self.begun))
 
-    def _identified(self, fields: Fields) -> Fields:
-        return [*fields, (self.service.request_id, self.identity.encode("latin-1"))]
+    def _identified(self, head: Head) -> Head:
+        return head.plus(self.service.request_id, self.identity.encode("latin-1"))
 
     def plain(self, status: int, text: str) -> bytes:
         """A whole answer of one line."""
-        return self.whole(status, [(b"Content-Type", _TEXT)], text.encode() + b"\n")
+        return self.whole(head_of(status, [(b"Content-Type", _TEXT)]), text.encode() + b"\n")
 
     def _excuse(self, error: BaseException, *, has_sent: bool) -> bytes:
         """An error of the application: 500 where nothing was sent, else the connection ends. Stop,

@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 
 from supervisor.workers.web.calls import Call, MakeCall, Service
 from supervisor.workers.web.client import FileRange
-from supervisor.workers.web.http1 import Block, Fields, Line, Request
+from supervisor.workers.web.http1 import Block, Head, Line, Request, head_of
 from supervisor.workers.web.http1.memo import Memo
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -110,7 +110,7 @@ class WsgiCall(Call):
         result = self.service.application(self._environ(), self.start)
         if type(result) is list and self.status and not self._written:
             body = result[0] if len(result) == 1 else b"".join(result)
-            return self.whole(self.status, self._fields(), body, self._phrase)
+            return self.whole(self._given(), body)
         self.closing = getattr(result, "close", None)
         if type(result) is FileWrapper and self.status and not self._written:
             return self._respond_file(result)
@@ -179,11 +179,16 @@ class WsgiCall(Call):
             self._written = []
         self._written.append(data)
 
-    def _fields(self) -> Fields:
-        return [(_NAMES[name], value.encode("latin-1")) for name, value in self._headers]
+    def _given(self) -> Head:
+        """The head that the application gave. Raises InvalidAnswer."""
+        key = self.status, self._phrase, tuple(self._headers)
+        try:
+            return _HEADS[key]
+        except TypeError:  # a pair in it is a list
+            return _head_of(key)
 
     def _head(self, length: int | None) -> bytes:
-        return self.head(self.status, self._fields(), self._phrase, length)
+        return self.head(self._given(), length)
 
     def _part(self, data: bytes) -> bytes:
         self.size += len(data)
@@ -249,8 +254,11 @@ def _status(status: str) -> tuple[int, bytes]:
     return int(code), phrase.encode("latin-1")
 
 
-def _latin(text: str) -> bytes:
-    return text.encode("latin-1")
+def _head_of(start: tuple[int, bytes, tuple[tuple[str, str], ...]]) -> Head:
+    """The head of status, phrase and headers."""
+    status, phrase, headers = start
+    fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    return head_of(status, fields, phrase)
 
 
 def _of_line(line: Line | Request) -> dict[str, str]:
@@ -274,7 +282,7 @@ def _of_block(block: Block | Request) -> dict[str, str]:
 
 _KEYS: Memo[bytes, str] = Memo(_key, 1024)
 _STATUSES: Memo[str, tuple[int, bytes]] = Memo(_status, 256)
-_NAMES: Memo[str, bytes] = Memo(_latin, 1024)  # of the fields of answers
+_HEADS: Memo[tuple[int, bytes, tuple[tuple[str, str], ...]], Head] = Memo(_head_of, 256)
 # As many as there are halves of heads that were seen before, which are a client's to invent.
 _OF_LINES: Memo[Line, dict[str, str]] = Memo(_of_line, 256)
 _OF_BLOCKS: Memo[Block, dict[str, str]] = Memo(_of_block, 256)

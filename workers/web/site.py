@@ -8,7 +8,7 @@ from functools import partial
 
 from supervisor.workers.web.calls import Call, MakeCall, Service
 from supervisor.workers.web.client import Client, FileRange
-from supervisor.workers.web.http1 import Request, phrase
+from supervisor.workers.web.http1 import Request, head_of, phrase
 from supervisor.workers.web.static_files import Answer, Files, Mounts
 
 
@@ -29,16 +29,16 @@ class FileCall(Call):
         if answer.descriptor >= 0:
             return self._open(answer)
         if answer.status == 304:
-            return self.whole(304, answer.fields, b"")
+            return self.whole(head_of(304, answer.fields), b"")
         body = b"%d %b\n" % (answer.status, phrase(answer.status))
         fields = [*answer.fields, (b"Content-Type", b"text/plain; charset=utf-8")]
-        return self.whole(answer.status, fields, body)
+        return self.whole(head_of(answer.status, fields), body)
 
     def _open(self, answer: Answer) -> bytes:
         http, length = self.client.http, answer.length
         self.closing = partial(os.close, answer.descriptor)
         answer.fields.append((b"Content-Length", b"%d" % length))
-        head = self.head(answer.status, answer.fields)
+        head = self.head(head_of(answer.status, answer.fields))
         if http.count(length) is None or not length:
             return head + http.end()
         self.size = length

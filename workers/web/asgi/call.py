@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
@@ -11,11 +10,22 @@ from supervisor.system.clock import wall_clock
 from supervisor.workers.web.asgi.files import send_file
 from supervisor.workers.web.asgi.scope import scope_of
 from supervisor.workers.web.asgi.served import ClientGone, Message, Served
-from supervisor.workers.web.http1 import InvalidAnswer, Request, date_line
+from supervisor.workers.web.http1 import Head, InvalidAnswer, Request, date_line, head_of
+from supervisor.workers.web.http1.memo import Memo
 
 if TYPE_CHECKING:
     from supervisor.workers.web.asgi.connection import Connection
     from supervisor.workers.web.asgi.service import Service
+
+
+Start = tuple[int, tuple[tuple[bytes, bytes], ...]]  # status and headers
+
+
+def _head_of(start: Start) -> Head:
+    return head_of(*start)
+
+
+_HEADS: Memo[Start, Head] = Memo(_head_of, 256)
 
 
 class Call(Served):
@@ -209,9 +219,9 @@ class Call(Served):
             data = machine.body(body) + machine.end()
         else:
             start = self._take_start(connection)
-            self.status = status = start["status"]
-            fields = self._fields(start) if self.identity else start.get("headers", ())
-            data = machine.whole(status, fields, body, date_line(wall_clock() // 1_000_000_000))
+            head = self._head(start)
+            self.status = head.status
+            data = machine.whole(head, body, date_line(wall_clock() // 1_000_000_000))
             self.has_begun = True
         self.size += len(body)
         if self._is_streaming or self._news is not None:
@@ -230,9 +240,14 @@ class Call(Served):
         connection.machine.last = service.is_last or service.ending[0] != 0
         return start
 
-    def _fields(self, start: Message) -> Iterable[tuple[bytes, bytes]]:
-        fields: Iterable[tuple[bytes, bytes]] = start.get("headers", ())
-        return [*fields, (self._service.request_id, self.identity)] if self.identity else fields
+    def _head(self, start: Message) -> Head:
+        """Raises InvalidAnswer."""
+        key = start["status"], tuple(start.get("headers", ()))
+        try:
+            head = _HEADS[key]
+        except TypeError:  # a pair in it is a list
+            head = _head_of(key)
+        return head.plus(self._service.request_id, self.identity) if self.identity else head
 
     def _framed(self, connection: Connection, body: bytes) -> bytes:
         """A part of the body, with the head before it if it is the first."""
@@ -241,8 +256,7 @@ class Call(Served):
             return machine.body(body)
         start = self._take_start(connection)
         try:
-            head = machine.answer(start["status"], self._fields(start), date=self._service.date())
-            data = head + machine.body(body)
+            data = machine.answer(self._head(start), self._service.date()) + machine.body(body)
         except InvalidAnswer:
             machine.withdraw()
             raise

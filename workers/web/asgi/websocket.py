@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from supervisor.workers.web.asgi.messages import Messages
 from supervisor.workers.web.asgi.scope import websocket_scope
 from supervisor.workers.web.asgi.served import ClientGone, Message, Served
-from supervisor.workers.web.http1 import Request
+from supervisor.workers.web.http1 import Request, head_of
 
 if TYPE_CHECKING:
     from supervisor.workers.web.asgi.connection import Connection
@@ -225,9 +225,9 @@ class WebSocket(Served, asyncio.Protocol):
         assert connection is not None
         machine, body = connection.machine, answer["body"]
         machine.last = True
-        fields, date = answer.get("headers", ()), self._service.date()
-        head = machine.answer(answer["status"], fields, date=date, length=len(body))
-        self.transport.write(head + machine.body(body) + machine.end())
+        head = head_of(answer["status"], answer.get("headers", ()))
+        text = machine.answer(head, self._service.date(), len(body))
+        self.transport.write(text + machine.body(body) + machine.end())
         self.status = answer["status"]
         self._connection = None
         self._leave(connection)

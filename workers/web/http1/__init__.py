@@ -27,8 +27,8 @@ At the client's end of file, in a body means that it broke off.
 
 The answer to `connection.request`, whose bytes the caller sends:
 
-    head = connection.answer(200, [(b"content-type", b"text/plain")], date=date_line(seconds))
-    head + connection.body(b"some") ... + connection.end()
+    head = head_of(200, [(b"content-type", b"text/plain")])     # checked, and good for many answers
+    connection.answer(head, date_line(seconds)) + connection.body(b"some") ... + connection.end()
 
 `answer` chooses the framing: the application's Content-Length, or `length=` where the caller knows
 the whole body (then it becomes the Content-Length), else chunked, else (HTTP/1.0) until the close.
@@ -56,7 +56,7 @@ Names of fields are in lower case, values without the space around them, both by
 Whoever makes an environment out of them drops names with an underscore.
 """
 
-from supervisor.workers.web.http1.answers import InvalidAnswer, date_line, phrase
+from supervisor.workers.web.http1.answers import Head, InvalidAnswer, date_line, head_of, phrase
 from supervisor.workers.web.http1.connection import Connection
 from supervisor.workers.web.http1.known import Block, Line
 from supervisor.workers.web.http1.reading import END, Event, Reading
@@ -68,6 +68,7 @@ __all__ = [
     "Connection",
     "Event",
     "Fields",
+    "Head",
     "InvalidAnswer",
     "Limits",
     "Line",
@@ -75,5 +76,6 @@ __all__ = [
     "Refusal",
     "Request",
     "date_line",
+    "head_of",
     "phrase",
 ]

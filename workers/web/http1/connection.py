@@ -5,24 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import IntEnum
 
-from supervisor.workers.web.http1.answers import (
-    CONNECTION,
-    DATE,
-    LENGTH,
-    PLAIN,
-    STARTS,
-    STATUS_LINES,
-    WITHOUT_BODY,
-    InvalidAnswer,
-    Role,
-    phrase,
-    text_of,
-)
+from supervisor.workers.web.http1.answers import Head, InvalidAnswer, head_of, hints, phrase
 from supervisor.workers.web.http1.incoming import Incoming
 from supervisor.workers.web.http1.reading import CHUNK_SIZE, DONE, GIVEN_UP, IDLE, Reading
 from supervisor.workers.web.http1.request import Limits, Request
-
-_DIGITS = 19  # of a Content-Length, at most
 
 
 class Framing(IntEnum):
@@ -42,15 +28,12 @@ NOTHING, COUNTED, CHUNKED, CLOSED, SILENT, OVER = Framing
 class Connection(Incoming):
     """One connection of a client, without its socket."""
 
-    __slots__ = ("_closes", "_due", "_framing", "_has_date", "_length", "keeps", "last")
+    __slots__ = ("_due", "_framing", "keeps", "last")
 
     def __init__(self, limits: Limits) -> None:
         super().__init__(limits)
         self._framing = NOTHING
         self._due = 0  # bytes that Content-Length announced and that are to come
-        # The fields of the answer said: how long it is, that it is the last, and when it is.
-        self._length: int | None = None
-        self._closes = self._has_date = False
         self.keeps = False
         self.last = False
 
@@ -72,114 +55,72 @@ class Connection(Incoming):
         """An interim answer (103). Raises InvalidAnswer."""
         if not 100 < status < 200 or self.has_begun:
             raise InvalidAnswer(f"{status} is no interim answer, or comes too late")
-        lines = [STATUS_LINES[status, None]]
-        starts = [(STARTS[name], value) for name, value in fields]
-        lines += [start + value for (role, start), value in starts if role is PLAIN]
-        text = text_of(lines)
+        text = hints(status, fields).text + b"\r\n"
         return text if self.request is not None and self.request.is_http11 else b""
 
-    def answer(
-        self,
-        status: int,
-        fields: Iterable[tuple[bytes, bytes]],
-        reason: bytes | None = None,
-        date: bytes = b"",
-        length: int | None = None,
-    ) -> bytes:
+    def answer(self, head: Head, date: bytes = b"", length: int | None = None) -> bytes:
         """Begin the answer to `request`: its head. `date` is a line, left out where the application
         gave one; `length` the whole body's, where the caller knows it. Raises InvalidAnswer.
         """
         request = self.request
-        if status < 200 or self._framing is not NOTHING or request is None:
-            raise InvalidAnswer(f"status {status} cannot begin an answer here")
-        self._length = None
-        self._closes = self._has_date = False
-        lines = [STATUS_LINES[status, reason]]
-        for name, value in fields:
-            role, start = STARTS[name]
-            if role is PLAIN:
-                lines.append(start + value)
-            elif role is LENGTH:
-                self._take_length(value)
-            else:
-                self._note(role, start, value, lines)
-        framing = self._frame(request, status, length, lines)
+        if head.status < 200 or self._framing is not NOTHING or request is None:
+            raise InvalidAnswer(f"status {head.status} cannot begin an answer here")
+        text = head.text
+        if head.length is None or head.is_silent or request.method == "HEAD":
+            text += self._frame(request, head, length)
+        else:
+            self._framing = COUNTED
+            self._due = head.length
         # A client that still waits for 100 may send its body after all, or another request: the two
         # could not be told apart (RFC 9110, 10.1.1).
         if (
             self.last
-            or self._closes
+            or head.closes
             or not request.keep_alive
+            or self._framing is CLOSED
             or (request.waits_for_100 and self.state is not DONE)
         ):
             self.keeps = False
-            lines.append(b"Connection: close")
+            text += b"Connection: close\r\n"
         else:
             self.keeps = True
             if not request.is_http11:
-                lines.append(b"Connection: keep-alive")
-        if date and not self._has_date:
-            lines.append(date)
-        text = text_of(lines)
-        self._framing = framing
-        return text
+                text += b"Connection: keep-alive\r\n"
+        if date and not head.has_date:
+            return text + date + b"\r\n\r\n"
+        return text + b"\r\n"
 
-    def whole(
-        self,
-        status: int,
-        fields: Iterable[tuple[bytes, bytes]],
-        body: bytes,
-        date: bytes,
-        reason: bytes | None = None,
-    ) -> bytes:
+    def whole(self, head: Head, body: bytes, date: bytes) -> bytes:
         """A whole answer, as `answer`, `body` and `end` would make it in more steps; one that is
         not allowed is forgotten. Raises InvalidAnswer.
         """
         size = len(body)
-        head = self.answer(status, fields, reason, date, size)
+        text = self.answer(head, date, size)
         if self._framing is SILENT:
             body = b""
-        elif self._length != size:
+        elif head.length not in (None, size):
             self._framing = NOTHING
-            word = "longer" if size > (self._length or 0) else "shorter"
+            word = "longer" if size > (head.length or 0) else "shorter"
             raise InvalidAnswer(f"the body is {word} than its Content-Length")
         self._framing = OVER
-        return head + body
+        return text + body
 
-    def _take_length(self, value: bytes) -> None:
-        """The length that the application gives. Raises InvalidAnswer."""
-        if not value.isdigit() or len(value) > _DIGITS or self._length not in (None, int(value)):
-            raise InvalidAnswer(f"Content-Length: {value!r}")
-        self._length = int(value)
-
-    def _note(self, role: Role, start: bytes, value: bytes, lines: list[bytes]) -> None:
-        """Take a field that says something to the connection."""
-        if role is CONNECTION:
-            self._closes = self._closes or b"close" in value.lower()
-        elif role is DATE:
-            self._has_date = True
-            lines.append(start + value)
-
-    def _frame(
-        self, request: Request, status: int, length: int | None, lines: list[bytes]
-    ) -> Framing:
-        """Choose how the body ends, and say so; what the application said comes first."""
-        framing = COUNTED
-        if status in WITHOUT_BODY or request.method == "HEAD":
-            framing = SILENT
-        elif self._length is None:
-            self._length = length
-        if self._length is not None:
-            self._due = self._length
-            if status != 204:
-                lines.append(b"Content-Length: %d" % self._length)
-        elif framing is COUNTED and request.is_http11:
-            framing = CHUNKED
-            lines.append(b"Transfer-Encoding: chunked")
-        elif framing is COUNTED:
-            framing = CLOSED
-            self._closes = True
-        return framing
+    def _frame(self, request: Request, head: Head, length: int | None) -> bytes:
+        """Choose how the body ends, where the application did not say it; return a line that tells
+        the client.
+        """
+        if head.is_silent or request.method == "HEAD":
+            self._framing = SILENT
+        elif length is not None:
+            self._framing = COUNTED
+            self._due = length
+            return b"Content-Length: %d\r\n" % length
+        elif request.is_http11:
+            self._framing = CHUNKED
+            return b"Transfer-Encoding: chunked\r\n"
+        else:
+            self._framing = CLOSED
+        return b""
 
     def body(self, data: bytes) -> bytes:
         """The bytes to send for a part of the body. Raises InvalidAnswer for one too many."""
@@ -236,16 +177,11 @@ class Connection(Incoming):
             return b""
         self._framing, self.keeps = OVER, False
         text = b"%d %b\n" % (status, phrase(status))
-        lines = [
-            STATUS_LINES[status, None],
-            b"Content-Type: text/plain",
-            b"Content-Length: %d" % len(text),
-            b"Connection: close",
-        ]
-        if date:
-            lines.append(date)
+        fields = [(b"Content-Type", b"text/plain"), (b"Content-Length", b"%d" % len(text))]
+        head = head_of(status, fields).text + b"Connection: close\r\n"
         is_head = self.request is not None and self.request.method == "HEAD"
-        return text_of(lines) + (b"" if is_head else text)
+        ending = date + b"\r\n\r\n" if date else b"\r\n"
+        return head + ending + (b"" if is_head else text)
 
     def renew(self) -> bool:
         """Be ready for the next request. False where the connection has to end instead."""
