@@ -112,7 +112,7 @@ class Service:
 
 class Call:
     """One request. `begun` is the monotonic ns from which its own time counts, `timed` says whether
-    it has a deadline now (supervisor.child.requests).
+    it has a deadline now (supervisor.child.requests), `ended` when it was over (monotonic ns).
     """
 
     __slots__ = (
@@ -121,6 +121,7 @@ class Call:
         "begun",
         "client",
         "closing",
+        "ended",
         "failed",
         "file",
         "identity",
@@ -214,7 +215,8 @@ class Call:
         self.is_over = True
         if self.closing is not None:
             self._close(self.closing)
-        service, now, status = self.service, monotonic_ns(), self.status or 500
+        service, status = self.service, self.status or 500
+        self.ended = now = monotonic_ns()
         elapsed = now - self._since
         failed = failed or self.failed or status >= 500
         service.requests.leave(self, now, elapsed, failed, self._place, status)

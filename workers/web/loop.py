@@ -70,73 +70,93 @@ class Loop:
             traffic.epoll.register(self._child.wakeup.fileno(), IN)
             if traffic.pool is not None:
                 traffic.epoll.register(traffic.pool.fileno(), IN)
-            while True:
+            while traffic.clients or not traffic.is_stopping:
                 if self._child.stopping and not traffic.is_stopping:
                     self._begin_stop()
-                if traffic.is_stopping and not traffic.clients:
-                    break
-                self._turn()
+                else:
+                    self._turn()
             if traffic.pool is not None:
                 traffic.pool.close()
 
     # One turn.
 
     def _turn(self) -> None:
+        """An order to stop that comes before the wait ends it: its signal has made the child's
+        descriptor readable.
+        """
+        now, due = monotonic_ns(), self._due()
+        if due and due <= now:
+            self._end_late(now)
+            return
         self._set_accepting()
-        events = self._traffic.epoll.poll(self._patience())
+        traffic = self._traffic
+        # Rounded up: epoll counts in ms, and one too early would come again and again.
+        left = (due - now) / 1e9 + 0.001 if due else -1
+        events = traffic.epoll.poll(0 if traffic.turns else left)
         if self._service.is_wary:
             self._service.mark(monotonic_ns())
         if len(events) > 1 and self._accepts:
-            # A request on a fresh connection waits behind no other while a child is free.
-            events.sort(key=lambda event: event[0] not in self._listeners)
+            self._put_first(events)
         for descriptor, _ in events:
-            client = self._traffic.clients.get(descriptor)
+            client = traffic.clients.get(descriptor)
             if client is not None:
-                self._traffic.go_on(client)
-            elif descriptor in self._listeners:
-                self._accept(self._listeners[descriptor])
-            elif self._traffic.pool is not None and descriptor == self._traffic.pool.fileno():
-                self._traffic.collect(self._traffic.pool)
+                traffic.go_on(client)
             else:
-                self._child.wakeup.clear()
-        for _ in range(len(self._traffic.turns)):
-            self._traffic.take_turn(self._traffic.turns.popleft())
-        self._end_late(monotonic_ns())
+                self._heed(descriptor)
+        if traffic.turns:
+            for _ in range(len(traffic.turns)):
+                traffic.take_turn(traffic.turns.popleft())
 
-    def _patience(self) -> float:
-        """Seconds to wait at most; -1 = for ever."""
-        if self._traffic.turns or (self._child.stopping and not self._traffic.is_stopping):
-            return 0
+    def _put_first(self, events: list[tuple[int, int]]) -> None:
+        """A request on a fresh connection waits behind no other while a child is free."""
+        for descriptor in self._listeners:
+            event = descriptor, IN
+            if event in events:
+                events.remove(event)
+                events.insert(0, event)
+
+    def _heed(self, descriptor: int) -> None:
+        """Something but a connection is ready."""
+        pool = self._traffic.pool
+        if descriptor in self._listeners:
+            self._accept(self._listeners[descriptor])
+        elif pool is not None and descriptor == pool.fileno():
+            self._traffic.collect(pool)
+        else:
+            self._child.wakeup.clear()
+
+    def _due(self) -> int:
+        """When to look again at what waits (monotonic ns), 0 = never."""
         at = self._traffic.deadlines.next()
-        if self._crowded_at:
-            at = min(at or self._crowded_at, self._crowded_at)
-        # Rounded up: epoll counts in ms, and one too early would come again and again.
-        return max(0, at - monotonic_ns()) / 1e9 + 0.001 if at else -1
+        return min(at or self._crowded_at, self._crowded_at) if self._crowded_at else at
 
     def _set_accepting(self) -> None:
         """Accept with nothing in hand that computes, and with descriptors left."""
-        accepts = not self._traffic.is_stopping and not self._is_busy() and not self._is_crowded()
+        traffic = self._traffic
+        is_crowded = len(traffic.clients) >= self._most
+        if is_crowded or self._crowded_at:
+            self._note_crowd(is_crowded)
+        is_busy = (traffic.turns or traffic.pool) and self._is_busy()
+        accepts = not (is_busy or is_crowded or traffic.is_stopping)
         if accepts is self._accepts:
             return
         self._accepts = accepts
         for descriptor in self._listeners:
             if accepts:
-                self._traffic.epoll.register(descriptor, IN | select.EPOLLEXCLUSIVE)
+                traffic.epoll.register(descriptor, IN | select.EPOLLEXCLUSIVE)
             else:
-                self._traffic.epoll.unregister(descriptor)
+                traffic.epoll.unregister(descriptor)
 
     def _is_busy(self) -> bool:
         if self._traffic.pool is not None:
             return self._traffic.pool.in_hand >= self._threads
         return any(client.call is not None for client in self._traffic.turns)
 
-    def _is_crowded(self) -> bool:
-        is_crowded = len(self._traffic.clients) >= self._most
+    def _note_crowd(self, is_crowded: bool) -> None:
         if not is_crowded:
             self._crowded_at = 0
         elif not self._crowded_at:
             self._crowded_at = monotonic_ns() + _SECOND
-        return is_crowded
 
     def _end_late(self, now: int) -> None:
         for client in self._traffic.deadlines.late(now):

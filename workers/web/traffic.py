@@ -178,8 +178,14 @@ class Traffic(Connections):
             self.pool.submit(call)
             return
         data = call.first()
-        if call.more:
-            client.call = call
+        if call.is_over and not client.is_ending:  # nearly always
+            client.put(data)
+            if client.unsent:
+                self._after_sending(client)
+            else:
+                self._finish(client, call.ended)
+            return
+        client.call = call
         self._hand_out(client, call, data, is_last=call.is_over)
 
     def _hand_out(self, client: Client, call: Call, data: bytes, *, is_last: bool) -> None:
@@ -193,7 +199,7 @@ class Traffic(Connections):
         if client.is_streaming is is_last:
             self.note_stream(client, not is_last)
         if is_last and not client.unsent and not client.is_ending:
-            self._finish(client)
+            self._finish(client, monotonic_ns())
         else:
             self._after_sending(client)
 
@@ -209,7 +215,7 @@ class Traffic(Connections):
         elif client.is_ending:
             self._linger(client)
         else:
-            self._finish(client)
+            self._finish(client, monotonic_ns())
 
     def _ask_for_more(self, client: Client, call: Call, unsent: int) -> None:
         if not unsent:
@@ -258,8 +264,10 @@ class Traffic(Connections):
             except OSError as error:
                 self._cut(client, f"client-hung-up ({error.strerror or error})")
 
-    def _finish(self, client: Client) -> None:
-        """An answer is whole and sent: the next request, or the end."""
+    def _finish(self, client: Client, now: int) -> None:
+        """An answer is whole and sent: the next request, or the end. It was made at `now`
+        (monotonic ns), or is sent since.
+        """
         if client.body is not None:
             client.body.close()
             client.body = None
@@ -276,7 +284,7 @@ class Traffic(Connections):
         elif self.is_stopping:
             self.close(client)
         else:
-            client.deadline = at = monotonic_ns() + self._keep_alive
+            client.deadline = at = now + self._keep_alive
             if not 0 < client.queued <= at:
                 self.deadlines.push(client)
             if client.mask != IN:
