@@ -32,8 +32,6 @@ WORKERS: Final = {
     "asgi": "supervisor.workers.asgi:Asgi",
     "rsgi": "supervisor.workers.rsgi:Rsgi",
 }
-
-
 MODULES: Final = {
     "counters": "supervisor.modules.counters:Counters",
     "cache": "supervisor.modules.cache:Cache",

@@ -86,7 +86,8 @@ class Requests:
 
     def serve_from_threads(self, count: int) -> None:
         """Let requests begin and end in so many other threads than the main one."""
-        # One thread is alone with the row; the timer it shares with the main thread.
+        # A single thread is the only one that writes the row, but not the only one that sets the
+        # timer: the main thread does so too.
         if count > 1 or self._timeout:
             self.lock = threading.RLock()
             self.enter = self._begin_locked  # type: ignore[assignment]
@@ -291,7 +292,7 @@ class Batch:
 
     @property
     def facts(self) -> dict[str, object]:
-        """None names it."""
+        """Nothing: the requests of a batch have no names."""
         return {}
 
     def done(self, failed: bool) -> None:

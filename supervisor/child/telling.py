@@ -157,7 +157,7 @@ def _tasks() -> Iterator[asyncio.Task[Any]]:
     """
     asyncio = sys.modules.get("asyncio")
     kinds: set[Any] = set(() if asyncio is None else _kinds_below(asyncio.Task))
-    # Of what user code has made only the type is looked at: an attribute may be its own.
+    # Of an object only the type is looked at: reading an attribute may run code of its class.
     everything: list[Any] = gc.get_objects()
     return (one for one in everything if type(one) in kinds and not one.done())
 

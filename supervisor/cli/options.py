@@ -106,12 +106,16 @@ def file_of(given: Path | None) -> Path:
 
 
 def read_config(given: Path | None, settings: tuple[str, ...] = ()) -> tuple[Config, Problems]:
+    """The configuration, as far as it could be decoded, and all that is wrong with it. Raises
+    ConfigError for a file that cannot be read.
+    """
     from supervisor.config.load import load
 
     return load(file_of(given), settings)
 
 
 def write_text(file: Path, text: str, mode: str = "w") -> None:
+    """Write a text file; mode "x" keeps one that exists. Raises ConfigError."""
     try:
         with open(file, mode, encoding="utf-8") as out:
             out.write(text)

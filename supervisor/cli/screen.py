@@ -53,8 +53,6 @@ _SORTS: Final[dict[str, tuple[str, _Key]]] = {
     "m": ("memory", lambda child, rate: (-child.pss_bytes, child.slot)),
     "s": ("slot", lambda child, rate: child.slot),
 }
-
-
 _HELP: Final = [
     Text(f" {key}  {does}")
     for key, does in (
@@ -231,7 +229,7 @@ def _red(count: float, text: str) -> Text:
 
 
 def _unless(rate: Any, cell: Callable[[Any], str | Text]) -> str | Text:
-    """Nobody knows a rate after one look."""
+    """The cell of a rate, or - after a single look, which tells no rate."""
     return "-" if rate is None else cell(rate)
 
 

@@ -65,7 +65,8 @@ class _Top:
             process.suspend()
 
     def _use_terminal(self) -> signal.Signals | None:
-        # What is written to a terminal that hung up fails: that end has a name as well.
+        # A write to a terminal that hung up raises OSError: then this signal is the end's name,
+        # though it may not have come yet.
         ended: signal.Signals | None = signal.SIGHUP
         with (
             contextlib.suppress(OSError, termios.error),

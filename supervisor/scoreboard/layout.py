@@ -1,4 +1,4 @@
-"""Where what stands in a scoreboard: each offset is named here, once.
+"""The layout of a scoreboard: each offset is named here, once.
 
 In native 64-bit words: a header (HEADER words), two texts (JSON, see records.py: what the words
 mean, and what went wrong so far), then a block of SECTION words and a row of STRIDE words for each
@@ -91,8 +91,8 @@ CODE_CLASSES: Final = 5
 NAMES: Final = 24
 PLACES: Final = 8
 PLACE: Final = 32
-# A place: the name, the id, each behind a byte that says how long it is, and at last, for the word
-# tells that they are there, the instant of the begin (monotonic ns), 0 = the place is free.
+# A place: the name and the id, each behind a byte that holds its length; then the instant of the
+# begin (monotonic ns), which is written last. While that is 0 the place is free.
 NAME_SIZE: Final = 198  # bytes
 ID_SIZE: Final = 48  # bytes
 NAMED: Final = struct.Struct(f"{NAME_SIZE + 1}p{ID_SIZE + 1}pQ")

@@ -50,7 +50,7 @@ class Slot(NamedTuple):
 
 
 class Snapshot:
-    """A copy of a scoreboard, which makes sense: nobody need doubt its parts.
+    """A copy of a scoreboard, checked as a whole: its parts can be used without another check.
 
     Raises ScoreboardError for what is no whole scoreboard of our version.
     """

@@ -20,20 +20,12 @@ from supervisor.log import entries
 from supervisor.system import signals
 from supervisor.system.observe import children_of
 
-_PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
-
-
-_PR_SET_CHILD_SUBREAPER: Final = 36
-
-
-_PF_FORKNOEXEC: Final = 0x40  # linux/sched.h
-
-
+# linux/prctl.h
+_PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
-
-
+_PR_SET_CHILD_SUBREAPER: Final = 36
 _PR_SET_NO_NEW_PRIVS: Final = 38
-
+_PF_FORKNOEXEC: Final = 0x40  # linux/sched.h
 
 T = TypeVar("T")
 

@@ -31,7 +31,7 @@ _FOREIGN: Final = "no Python stack to tell: another program, or a child that has
 
 
 class Answer(NamedTuple):
-    """The words of one child. `doing` is None where the interpreter did not answer: there are
+    """The answer of one child. `doing` is None where the interpreter did not answer: there are
     `threads` then, as faulthandler writes them. `obstacle` says why there is nothing, or not all.
     """
 

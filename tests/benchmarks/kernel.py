@@ -1,5 +1,6 @@
 """CPU, memory, wake-ups and page faults of processes, as the kernel counts them. Nothing here
-starts or ends a process."""
+starts or ends a process.
+"""
 
 import contextlib
 import re
