@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.support.configs import table
-from tests.support.container import COMMAND, SOURCES, Machine, NotBooted, mounted, why_not
+from tests.support.container import COMMAND, SOURCES, UNITS, Machine, NotBooted, mounted, why_not
 from tests.support.harness import DEADLINE, PROGRAMS
 
 pytestmark = pytest.mark.systemd
@@ -25,6 +25,20 @@ INSIDE = "/opt/supervisor/src/tests/programs"
 GATED = DEFAULT.replace(
     "[master]\n", table("master", working_directory=INSIDE, start_timeout=60.0)
 ) + table("workers.gate", type="gates:Gate", fifo="/opt/supervisor/gate")
+
+CODE = """
+def version(connection, address):
+    connection.sendall(b"{version}")
+
+def echo(connection, address):
+    while data := connection.recv(64):
+        connection.sendall(data)
+"""
+CONFIG = "/etc/supervisor/supervisor.toml"
+VERSIONS = table("master", working_directory="/opt/supervisor/app") + "".join(
+    table(f"workers.{name}", type="tcp", listen=[address], children=2, handler=f"mine:{name}")
+    for name, address in (("version", "tcp://127.0.0.1:8000"), ("echo", "tcp://127.0.0.1:7000"))
+)
 
 
 @contextlib.contextmanager
@@ -177,6 +191,100 @@ def test_restart_under_load_refuses_nobody(machine):
     assert failed == 0, client.log
     assert asked > 0
     machine.systemctl("reset-failed", "supervisor")
+
+
+def ship(machine, code):
+    """Put other code into the place of the server's."""
+    machine.write("/opt/supervisor/app/mine.py", code)
+
+
+def without_socket(machine):
+    """Install the service as `unit` makes it for a server that binds its own ports."""
+    service = SOURCES / "conf/systemd/supervisor.service"
+    lines = [one for one in service.read_text().splitlines() if "supervisor.socket" not in one]
+    machine.write(f"{UNITS}/supervisor.service", "\n".join(lines))
+    machine.systemctl("daemon-reload")
+
+
+def served(machine):
+    """Return (the version that answers, systemd's main process, ours)."""
+    answer = machine.run("bash", "-c", "cat < /dev/tcp/127.0.0.1/8000").stdout
+    status = json.loads(machine.run(COMMAND, "status", "--json", "-c", CONFIG).stdout)
+    return answer, int(machine.show("MainPID")["MainPID"]), status["pid"]
+
+
+@pytest.mark.parametrize("has_socket", [True, False])
+def test_reload_under_load(machine, has_socket):
+    """Each new version is the main process, its code serves, the unit stays active, and every
+    connection is answered; `systemctl stop` ends all.
+    """
+    ship(machine, CODE.format(version="version 0"))
+    machine.install(VERSIONS)
+    if not has_socket:
+        without_socket(machine)
+    machine.systemctl("start", "supervisor")
+    client, writer = asking(machine)
+    mains = [served(machine)[1]]
+    for number in range(1, 4):
+        ship(machine, CODE.format(version=f"version {number}"))
+        machine.systemctl("reload", "supervisor")
+        version, main, ours = served(machine)
+        assert (version, main) == (f"version {number}", ours)
+        mains.append(main)
+    assert len(set(mains)) == 4
+    assert machine.show("ActiveState", "SubState", "NRestarts") == {
+        "ActiveState": "active",
+        "SubState": "running",
+        "NRestarts": "0",
+    }
+    asked, failed = outcome(client, writer)
+    assert failed == 0, client.log
+    assert asked > 0
+    machine.systemctl("stop", "supervisor")
+    assert machine.pids() == []
+    assert machine.show("Result")["Result"] == "success"
+    assert not (machine.root / "run/supervisor").exists()
+
+
+@pytest.mark.parametrize("has_socket", [True, False])
+def test_reload_of_broken_code_changes_nothing(machine, has_socket):
+    """`systemctl reload` fails, the journal says why, the old version serves everybody; mended
+    code follows it.
+    """
+    ship(machine, CODE.format(version="old"))
+    machine.install(VERSIONS)
+    if not has_socket:
+        without_socket(machine)
+    machine.systemctl("start", "supervisor")
+    before = served(machine)
+    client, writer = asking(machine)
+    ship(machine, "1 / 0")
+    machine.systemctl("reload", "supervisor", status=1)
+    assert served(machine) == before
+    assert machine.show("ActiveState")["ActiveState"] == "active"
+    assert "ZeroDivisionError" in machine.journal("-o", "cat", "-p", "err")
+    ship(machine, CODE.format(version="mended"))
+    machine.systemctl("reload", "supervisor")
+    version, main, ours = served(machine)
+    assert (version, main) == ("mended", ours)
+    asked, failed = outcome(client, writer)
+    assert failed == 0, client.log
+    assert asked > 0
+    machine.systemctl("stop", "supervisor")
+    assert machine.pids() == []
+
+
+def test_a_crash_after_a_reload_is_the_units(machine):
+    """The status is that of the successor, and systemd starts it again."""
+    ship(machine, CODE.format(version="old"))
+    machine.install(VERSIONS)
+    machine.systemctl("start", "supervisor")
+    machine.systemctl("reload", "supervisor")
+    log = machine.follow()
+    (victim, *_) = [pid for pid in machine.pids() if "echo[" in psutil.Process(pid).cmdline()[0]]
+    os.kill(victim, signal.SIGKILL)
+    log.wait_for("server stopped status=70", "Scheduled restart job", "server ready ")
+    assert machine.show("NRestarts")["NRestarts"] == "1"
 
 
 def test_the_first_connection_starts_it(machine):
