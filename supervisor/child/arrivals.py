@@ -42,7 +42,9 @@ class Arrivals:
         """Yield each listener that has something to accept or receive.
 
         Many children wait on one socket, one is woken (EPOLLEXCLUSIVE, epoll_ctl(2)); no signal is
-        lost between test and wait.
+        lost between test and wait. Where the order comes together with a connection, that one is
+        ours: the children that serve on were not woken for it, and it would wait in the queue until
+        the next one comes.
         """
         by_descriptor = {listener.fileno(): listener for listener in self._listeners}
         with select.epoll() as epoll:
@@ -53,7 +55,7 @@ class Arrivals:
                 for descriptor, _ in epoll.poll():
                     if descriptor not in by_descriptor:
                         self._recorder.clear()
-                    elif self._order.signum is None:
+                    else:  # also with the order: nobody else was woken for what waits there
                         yield by_descriptor[descriptor]
         for listener in self._ending():
             while listener.has_waiting():

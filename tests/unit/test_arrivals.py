@@ -155,14 +155,18 @@ def test_one_child_is_woken_and_the_loop_closes_what_it_opened(listeners, order,
     assert free < before == descriptors.lowest_free()
 
 
-def test_an_order_ends_the_wait_before_the_next_listener(listeners, order, recorder, connect):
-    """Though both were ready at once: what waits is another child's, or the next generation's."""
-    ready = Arrivals(listeners, order, recorder, nothing).ready()
+def test_what_came_with_the_order_is_taken(listeners, order, recorder, connect):
+    """Once from each listener: no other child was woken for it. What waits behind it is another
+    child's, or the next generation's.
+    """
+    connections = ways(Arrivals(listeners, order, recorder, nothing))
     for listener in listeners:
-        connect(listener)
-    next(ready)
+        connect(listener, 2)
+    first = next(connections)
     order.give(signal.SIGTERM)
-    assert list(ready) == []
+    (second,) = connections
+    assert {first, second} == {one.address.path for one in listeners}
+    assert all(one.has_waiting() for one in listeners)
 
 
 def test_what_waits_where_nobody_serves_after_us_is_served(listeners, order, recorder, connect):
