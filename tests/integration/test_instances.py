@@ -1,5 +1,6 @@
 """As pid 1 of a container, and several on one machine."""
 
+import json
 import os
 import re
 import signal
@@ -50,6 +51,39 @@ def test_as_pid_1_it_reaps_a_thousand_orphans(launch):
     assert {child.pid for child in master.children()} == ours
     master.send_signal(signal.SIGTERM)
     assert server.wait() == 128 + signal.SIGTERM
+
+
+def inside(init, server, *arguments):
+    """Run a command of the supervisor in the namespaces of the server."""
+    enter = ("nsenter", f"--target={init.pid}", "--pid", "--mount")
+    return server.command(*arguments, prefix=enter)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("end", ["signal", "crash"])
+def test_as_pid_1_it_stays_and_its_successors_serve(launch, end):
+    """A reload works: the first process stays as the parent of all, passes signals on, and ends as
+    the last server does.
+    """
+    server = launch(web("crowds:orphans", children=1), prefix=NAMESPACE)
+    init = init_of(server)
+    for generation in (2, 3):
+        done = inside(init, server, "reload")
+        assert (done.returncode, done.stderr) == (0, ""), server.log
+        server.wait_for(f"generation gone generation={generation - 1}$")
+        assert ask(server) == b"left 1000\n"
+        status = json.loads(inside(init, server, "status", "--json").stdout)
+        assert (status["state"], status["generation"]) == ("running", generation)
+        assert status["pid"] > 1
+    (master,) = [one for one in init.children() if "master" in " ".join(one.cmdline())]
+    if end == "signal":
+        init.send_signal(signal.SIGTERM)
+        assert server.wait() == 128 + signal.SIGTERM
+    else:
+        (child,) = [one for one in master.children() if "web[" in " ".join(one.cmdline())]
+        child.kill()
+        assert server.wait() == 70
+    server.wait_gone()
 
 
 def test_two_names_are_two_servers(launch, tmp_path):
