@@ -88,7 +88,8 @@ class Life:
 
     def _work(self) -> Exit:
         """Init, ready, run, close; returns the exit code."""
-        os.environ.update(self._worker.environment)
+        if self._worker.environment:
+            os.environ.update(self._worker.environment)
         try:
             with self._recorder.stop_raised():
                 for module in self._child.modules.values():

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from contextlib import ExitStack
 from functools import partial
-from typing import Final, NoReturn
+from typing import Final, NamedTuple, NoReturn
 
 from supervisor.child.child import Child
 from supervisor.child.life import Life
@@ -36,6 +36,16 @@ from supervisor.views import statistics
 # Thawing makes the next generation collect the whole heap, 7 ms; never, and cycles of the dead
 # generations would pile up.
 _THAW_EVERY: Final = 16
+
+
+class _Foreign(NamedTuple):
+    """To be closed in a child: descriptors of the master and of other generations, the black boxes
+    of this one but for its own, and how other generations learn that they are ready.
+    """
+
+    closed: tuple[range, ...]
+    boxes: tuple[range, ...]
+    readiness: list[Readiness]
 
 
 class Generation:
@@ -117,7 +127,7 @@ class Generation:
         beside. Raises SystemFailure.
         """
         slots = [slot for slot in self.slots if slot.number in numbers]
-        foreign = tuple(others)
+        foreign = self._foreign(tuple(others))
         try:
             lives = [(slot.number, self._life(slot, foreign)) for slot in slots]
             gc.collect()
@@ -129,7 +139,17 @@ class Generation:
             is_last = len(self._forked_at) == len(self.slots)
             self.readiness.seal(numbers, table.values(), is_last=is_last)
 
-    def _life(self, slot: Slot, foreign: tuple[Generation, ...]) -> Callable[[], NoReturn]:
+    def _foreign(self, others: tuple[Generation, ...]) -> _Foreign:
+        """To be closed in every child: found once, for each object that is looked at there costs a
+        copy of its page.
+        """
+        booted, boxes = self._booted, (one._boxes for one in others)
+        private = itertools.chain.from_iterable(tell() for tell in booted.private)
+        closed = sorted({*private, *booted.runtime.descriptors(), *itertools.chain(*boxes)})
+        ranges = descriptors.ranges_of
+        return _Foreign(ranges(closed), ranges(self._boxes), [one.readiness for one in others])
+
+    def _life(self, slot: Slot, foreign: _Foreign) -> Callable[[], NoReturn]:
         """The life of one child: made before the first fork, lived in its own process only."""
         place = self.place(slot)._replace(drop_foreign=partial(self._drop_foreign, slot, foreign))
         watch = slot.worker.watch(place)
@@ -168,23 +188,20 @@ class Generation:
             group_is_ours=booted.group.is_ours_alone,
         )
 
-    def _drop_foreign(self, slot: Slot, others: tuple[Generation, ...]) -> None:
+    def _drop_foreign(self, slot: Slot, foreign: _Foreign) -> None:
         """In a child: close what belongs to the master or to other children."""
         if self._booted.launcher is not None:
             self._booted.launcher.leave_streams()
-        private = itertools.chain.from_iterable(tell() for tell in self._booted.private)
-        for descriptor in (*private, *self._booted.runtime.descriptors()):
-            os.close(descriptor)
+        for one in foreign.closed:
+            os.closerange(one.start, one.stop)
         for section, listeners in self._booted.listeners.items():
             if section != slot.section:
                 for listener in listeners:
                     listener.socket.close()
         self.readiness.drop_foreign(slot.number)
-        boxes = descriptors.ranges_of(self._boxes)
-        descriptors.close_others(boxes, self._boxes[slot.number])
-        for other in others:
-            other.readiness.close()
-            _close_all(other._boxes)
+        descriptors.close_others(foreign.boxes, self._boxes[slot.number])
+        for readiness in foreign.readiness:
+            readiness.close()
         descriptors.limit_descriptors(self._booted.descriptor_limit)
 
     # While it lives.

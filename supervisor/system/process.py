@@ -272,9 +272,15 @@ def has_threads() -> bool:
 
 def set_title(title: str) -> None:
     """Show `title` in ps(1)."""
+    _title_setter()(title)
+
+
+@functools.cache
+def _title_setter() -> Callable[[str], None]:
+    """Imported once, in the master: not even the look at what is imported costs its children."""
     from setproctitle import setproctitle
 
-    setproctitle(title)
+    return setproctitle
 
 
 def terminate_own_group() -> None:

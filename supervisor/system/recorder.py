@@ -19,7 +19,9 @@ from typing import Any, Final
 
 from supervisor.errors import Stop, SystemFailure
 from supervisor.system.signals import (
+    DEFAULT,
     FATAL,
+    IGNORED,
     MASTERS_ACTIONS,
     TABLE,
     TERMINATION_SET,
@@ -33,6 +35,7 @@ from supervisor.system.signals import (
     milliseconds,
     name_of,
     restore_default,
+    set_handler,
     set_mask,
 )
 
@@ -52,6 +55,7 @@ class SignalRecorder:
         self._raised: signal.Signals | None = None  # Stop was raised by it, inside user code
         self._direct: Direct = {}
         self._is_job = False  # of a shell at a terminal
+        self._childs: list[tuple[int, Any]] = []  # the dispositions that a child has to change
         # Called inside the handler, for user code that does not end; it should not come back.
         self.on_deaf: Callable[[signal.Signals, FrameType | None], object] | None = None
         # Called inside the handler, on top of user code for whose end nothing waits; returns when
@@ -79,6 +83,14 @@ class SignalRecorder:
                 ignore(row.signum)
         for number in filter(is_ignored, FATAL):
             restore_default(number)
+        # What is recorded by both keeps its handler: each change costs a page of private memory,
+        # and so does each look at the table. With a terminal, what stops a job is as the process
+        # group has it.
+        self._childs = [
+            (row.signum, self._disposition(row.child))
+            for row in TABLE
+            if row.child is not row.master and not (row.master is Action.JOB and self._is_job)
+        ]
 
     def become_child(self, direct: Direct) -> None:
         """Obey TABLE as a child does, with an own descriptor and nothing pending; signals are
@@ -92,20 +104,17 @@ class SignalRecorder:
         self._direct, self.on_deaf, self.meanwhile = direct, None, None
         self._is_meanwhile, self._raised = False, None
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
-        for row in TABLE:
-            # What is recorded by both keeps its handler: each change costs a page of private
-            # memory. With a terminal, what stops a job is as the process group has it.
-            if row.child is not row.master and not (row.master is Action.JOB and self._is_job):
-                self._dispose(row.signum, row.child)
+        for signum, disposition in self._childs:
+            set_handler(signum, disposition)
 
     def _dispose(self, signum: int, action: Action) -> None:
-        signal.signal(signum, self._disposition(action))
+        set_handler(signum, self._disposition(action))
 
     def _disposition(self, action: Action) -> Any:
         if action is Action.IGNORE:
-            return signal.SIG_IGN
+            return IGNORED
         if action in (Action.DEFAULT, Action.DUMP):
-            return signal.SIG_DFL
+            return DEFAULT
         return self._record
 
     def watch(self, *signums: signal.Signals) -> None:

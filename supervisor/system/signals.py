@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# For what every child calls: the module signal makes members of enumerations of all numbers and
+# handlers, or an exception of what is none, and each object costs a page of private memory there.
+import _signal  # type: ignore[import-not-found]
 import contextlib
 import enum
 import faulthandler
@@ -11,7 +14,10 @@ import select
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
+
+_ALL: Final = tuple(map(int, signal.valid_signals()))
+IGNORED, DEFAULT = int(signal.SIG_IGN), int(signal.SIG_DFL)  # for `set_handler`
 
 
 class Action(enum.Enum):
@@ -143,17 +149,17 @@ Direct = dict[Action, Callable[[signal.Signals], None]]
 
 def block_all() -> set[signal.Signals | int]:
     """Block every signal and return the mask that was."""
-    return set(signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals()))
+    return set(_signal.pthread_sigmask(signal.SIG_BLOCK, _ALL))
 
 
 def set_mask(mask: set[signal.Signals | int]) -> None:
     """Set the mask; pending signals arrive before this returns."""
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    _signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def termination_waits() -> bool:
     """True when a blocked termination signal is waiting."""
-    return not TERMINATION_SET.isdisjoint(signal.sigpending())
+    return not TERMINATION_SET.isdisjoint(_signal.sigpending())
 
 
 def milliseconds(seconds: float | None) -> int | None:
@@ -165,7 +171,12 @@ def milliseconds(seconds: float | None) -> int | None:
 
 def unblock_all() -> None:
     """Let every signal through."""
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    _signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def set_handler(signum: int, handler: Any) -> None:
+    """Set the handler, or IGNORED or DEFAULT."""
+    _signal.signal(signum, handler)
 
 
 @contextlib.contextmanager
@@ -253,7 +264,7 @@ def tell_stacks(descriptor: int, tell: Callable[[int, FrameType | None], object]
     let the signal interrupt its own handler, and a few of them at once would overflow the small
     stack on which it runs.
     """
-    signal.signal(TASKS, tell)
+    set_handler(TASKS, tell)
     faulthandler.register(STACK, file=descriptor, all_threads=True, chain=False)
 
 

@@ -14,7 +14,6 @@ import errno
 import fcntl
 import os
 import stat
-from pathlib import Path
 from types import TracebackType
 from typing import Final
 
@@ -24,7 +23,7 @@ _MOST: Final = 1 << 20  # bytes of one answer, more is no answer
 _FLAGS: Final = os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
 
 
-def hold(path: Path) -> int:
+def hold(path: str) -> int:
     """A descriptor of both ends, for the child: no write of its own waits, or fails for want of a
     reader.
     """

@@ -43,11 +43,14 @@ def make_journal_of(tempdir: Path) -> Path:
     return tempdir.with_name(f"{tempdir.name}{_JOURNAL}")
 
 
-def make_stack_pipe_of(tempdir: Path) -> Path:
+def make_stack_pipe_of(tempdir: Path) -> str:
     """Make the pipe of the child with this temporary directory. Raises OSError."""
-    _make_folder_of(tempdir)
-    path = tempdir.with_name(f"{tempdir.name}{_STACK}")
-    os.mkfifo(path, 0o600)
+    path = f"{tempdir}{_STACK}"
+    try:
+        os.mkfifo(path, 0o600)
+    except FileNotFoundError:  # the first child of its generation
+        _make_folder_of(tempdir)
+        os.mkfifo(path, 0o600)
     return path
 
 
