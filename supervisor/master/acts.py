@@ -94,7 +94,7 @@ class Acts:
         except Exception as error:
             failure = caught(error)
         now = time.monotonic()
-        self._add(self._children.forked(verdict.number, table, now))
+        self._children.forked(verdict.number, table, now, generation.fork_begun)
         if failure is not None:
             self._add(self._children.failed(verdict.number, failure, now))
 

@@ -86,7 +86,7 @@ class Children:
         self._begin_at = self._renew_at = None
         self._number += 1
         start_by = now + self._policy.start_timeout if start_by is None else start_by
-        self.lives[self._number] = Standing(self._number, now, start_by)
+        self.lives[self._number] = Standing(self._number, start_by)
         return [Begin(self._number)]
 
     def made(
@@ -97,22 +97,22 @@ class Children:
         """
         life = self.lives[number]
         life.slots, life.exclusive = frozenset(slots), frozenset(exclusive)
-        life.is_made, life.begun = True, now
+        life.is_made = True
         is_held = self.elders_occupy or any(one.occupies() for one in self.lives.values())
         life.held = life.exclusive if is_held else frozenset()
         if life.slots == life.held:
             return self._complete(life, now) if self.on_trial else self._relieve(life, now)
         return [Fork(number, life.slots - life.held)]
 
-    def forked(self, number: int, pids: Mapping[int, int], now: float) -> list[Verdict]:
-        """These slots, by pid, are forked. One that was to be told meanwhile is told now."""
+    def forked(self, number: int, pids: Mapping[int, int], now: float, begun: float) -> None:
+        """These slots, by pid, are forked, the first of the generation from `begun` on."""
         life = self.lives[number]
+        life.begun = begun
         life.members |= {pid: Member(slot) for pid, slot in pids.items()}
         life.waiting |= set(pids.values())
         if life.held & set(pids.values()):
             life.held = frozenset()
             life.start_by = now + self._policy.start_timeout
-        return []
 
     def failed(self, number: int, cause: Cause, now: float) -> list[Verdict]:
         """Generation `number` could not be made or forked. Where a signal was the reason, that is
@@ -194,7 +194,6 @@ class Children:
         if self._policy.drain_delay and self.lives.serving is not None:
             self.told, self._linger_until = signum, now + self._policy.drain_delay
             return [Linger(signum)]
-        self._orders = int(signum in _ORDERS)
         return self.end(Cause.by_signal(signum), now)
 
     def wants_renewal(self, number: int, reason: str, now: float) -> list[Verdict]:
@@ -210,8 +209,7 @@ class Children:
             return []
         self.cause = cause
         self._begin_at = self._linger_until = self._renew_at = None
-        if self._orders == 0 and cause.signum in _ORDERS:
-            self._orders = 1
+        self._orders = max(self._orders, int(cause.signum in _ORDERS))
         timeout = self._policy.stop_timeout
         if cause.signum is None and cause.status is not Exit.OK:
             timeout = min(timeout, self._policy.crash_timeout)

@@ -58,6 +58,7 @@ class Generation:
         self.number = number
         self.begun = time.monotonic()
         self.first_fork = 0.0  # s since the machine's boot, as /proc tells of processes
+        self.fork_begun = 0.0  # the same instant, monotonic s
         self.helpers: frozenset[int] = frozenset()  # what its modules run: theirs to end
         self.slots = slots_of(booted.loaded.sections)
         self.modules = Modules(booted.signals)
@@ -134,6 +135,7 @@ class Generation:
             gc.freeze()
             warn_of_threads()
             self.first_fork = self.first_fork or time.clock_gettime(time.CLOCK_BOOTTIME)
+            self.fork_begun = self.fork_begun or time.monotonic()
             process.fork_all(lives, table)
         finally:
             is_last = len(self._forked_at) == len(self.slots)

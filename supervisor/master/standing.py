@@ -35,9 +35,9 @@ class Member:
 class Standing:
     """One generation: its living children, and how far it has come."""
 
-    def __init__(self, number: int, begun: float, start_by: float) -> None:
+    def __init__(self, number: int, start_by: float) -> None:
         self.number = number
-        self.begun = begun
+        self.begun = 0.0  # its first fork
         self.start_by = start_by
         self.members: dict[int, Member] = {}  # by pid
         self.slots: frozenset[int] = frozenset()  # all that it has, forked or not

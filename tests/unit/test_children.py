@@ -50,6 +50,7 @@ class Server:
         self.children = Children(Policy(**usual | policy))
         self.slots, self.exclusive = slots, exclusive
         self.now = 1000.0
+        self.preparing = 0.0  # s from the decision to fork to the first fork
 
     def begin(self):
         """Boot: the first generation is asked for."""
@@ -69,7 +70,8 @@ class Server:
                 queue += made
             elif isinstance(verdict, Fork):
                 pids = {100 * verdict.number + slot: slot for slot in verdict.slots}
-                queue += self.children.forked(verdict.number, pids, self.now)
+                self.now += self.preparing
+                self.children.forked(verdict.number, pids, self.now, self.now)
         return performed
 
     def ready(self, number, *slots):
@@ -235,6 +237,16 @@ def test_back_off_is_a_tenth_of_the_time(serving):
     assert restart == Restart(3, pytest.approx(0.06), CRASH)
     server.died(201, WELL)
     assert kinds(server.tick(0.061)) == [Begin, Fork]
+
+
+def test_back_off_counts_from_the_first_fork(serving):
+    """Not from the decision: what is done before each fork is no child's start."""
+    server = serving()
+    server.preparing = 0.5
+    server.died(100)
+    server.ready(2)
+    server.now += 0.04
+    assert server.died(200)[-1].wait == pytest.approx(0.06)
 
 
 def test_back_off_is_at_most_a_second(serving):
