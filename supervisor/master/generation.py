@@ -17,7 +17,6 @@ from supervisor.child.life import Life
 from supervisor.child.place import Place
 from supervisor.child.renewal import Limits
 from supervisor.child.shared import Server
-from supervisor.errors import ScoreboardError
 from supervisor.log.entries import log
 from supervisor.master.booted import Booted, Slot, slots_of
 from supervisor.master.deaths import Deaths
@@ -26,7 +25,7 @@ from supervisor.master.readiness import Readiness
 from supervisor.master.standing import Standing
 from supervisor.master.threads import warn_of_threads
 from supervisor.master.verdicts import Ended
-from supervisor.scoreboard.layout import ServerState, State
+from supervisor.scoreboard.layout import ACTIVE, ERRORS, REQUESTS, ServerState, State
 from supervisor.scoreboard.records import Drain, History
 from supervisor.scoreboard.writer import Scoreboard
 from supervisor.system import descriptors, process
@@ -274,7 +273,7 @@ class Generation:
 
     def drain(self, children: int) -> Drain:
         """The line that readers are shown of it once a newer one serves."""
-        return Drain(self.number, os.getpid(), self.board.active(), children)
+        return Drain(self.number, os.getpid(), self.board.total(ACTIVE), children)
 
     def show_history(self) -> None:
         """Let readers see what went wrong."""
@@ -302,13 +301,9 @@ class Generation:
         """Log its last statistics, when its last child is gone."""
         if not self._is_published:
             return  # no child was ever made
-        try:
-            totals = statistics.totals(self.board.snapshot())
-        except (ScoreboardError, ValueError) as error:
-            log.warning("no statistics", reason=str(error))
-            return
+        requests, errors = (self.board.total(word) for word in (REQUESTS, ERRORS))
         killed = self.deaths.forced or None
-        log.info("last statistics", requests=totals.requests, errors=totals.errors, killed=killed)
+        log.info("last statistics", requests=requests, errors=errors, killed=killed)
 
     def destroy(self) -> None:
         """Destroy its modules."""

@@ -233,9 +233,9 @@ class Scoreboard:
                 return self.state(slot)[0]
         return None
 
-    def active(self) -> int:
-        """The requests in hand of all children, as they say."""
-        return sum(count(self.words[self.row_base(slot) + ACTIVE]) for slot in range(self._slots))
+    def total(self, word: int) -> int:
+        """The sum of a word of all children's rows (REQUESTS, ...), as they say."""
+        return sum(count(self.words[self.row_base(slot) + word]) for slot in range(self._slots))
 
     def set_history(self, history: History) -> None:
         """Keep for readers what went wrong so far."""
