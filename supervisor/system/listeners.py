@@ -57,6 +57,7 @@ class Listener:
         sock.setblocking(False)
         self.socket = sock
         self.address = address
+        self.local = (address.host or "localhost", str(address.port or 80))  # as a request has it
         self.inherited = inherited
         self.shared = False  # with a master that serves beside this one: it outlives us
         self.door_closed = False  # as far as this process knows

@@ -155,7 +155,8 @@ class Call:
         if service.judges:
             self._judge_origin()
         self.begun = self._since = now = monotonic_ns()
-        self._place = service.requests.enter(self, now, self.request.name, self.identity.encode())
+        identity = self.identity.encode() if self.identity else b""
+        self._place = service.requests.enter(self, now, self.request.name, identity)
         try:
             data = self.respond()
         except (Exception, SystemExit, Stop) as error:

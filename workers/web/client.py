@@ -70,7 +70,7 @@ class Client:
         self.peer = peer
         self.port = port
         self.local = ("", "")
-        self.is_secure = self.is_shaking = isinstance(sock, ssl.SSLSocket)
+        self.is_secure = self.is_shaking = sock is not None and isinstance(sock, ssl.SSLSocket)
         self.introduction: Introduction | None = None  # the header of the proxy is to come
         self.is_fresh = True  # it has not sent anything yet
         self.is_streaming = False  # its answer has begun and goes on

@@ -66,7 +66,8 @@ class Connections:
             return
         if client.mask >= 0:
             self.epoll.unregister(client.descriptor)
-        self.deadlines.forget(client)
+        if client.queued:
+            self.deadlines.forget(client)
         client.close()
         self.streams -= client.is_streaming
-        self.note()
+        self._requests.hold(len(self.clients), self.streams)

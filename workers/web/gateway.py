@@ -16,6 +16,7 @@ from supervisor.workers.web.http1.memo import Memo
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 Headers = list[tuple[str, str]]
+Halves = tuple[Line, Block]
 
 _NAMED = {b"content-type": "CONTENT_TYPE", b"content-length": "CONTENT_LENGTH"}
 
@@ -93,6 +94,19 @@ class Gateway(Service):
             }
         )
         self.call: MakeCall = partial(WsgiCall, self)
+        # As many as there are halves of heads that were seen before: they are clients' to invent.
+        self.known: Memo[Halves, dict[str, Any]] = Memo(self._of_halves, 256)
+
+    def of_request(self, request: Request) -> dict[str, Any]:
+        """The environment as far as the head of a request gives it."""
+        line, block = request.line, request.block
+        if line is None or block is None:
+            return self.base | _of_line(request) | _of_block(request)
+        return self.known[line, block].copy()
+
+    def _of_halves(self, halves: Halves) -> dict[str, Any]:
+        line, block = halves
+        return _roomy(self.base | _of_line(line) | _of_block(block))
 
 
 class WsgiCall(Call):
@@ -196,10 +210,7 @@ class WsgiCall(Call):
 
     def _environ(self) -> dict[str, Any]:
         client, request = self.client, self.request
-        line, block, body = request.line, request.block, client.body
-        environ = self.service.base.copy()
-        environ |= _OF_LINES[line] if line else _of_line(request)
-        environ |= _OF_BLOCKS[block] if block else _of_block(request)
+        body, environ = client.body, self.service.of_request(request)
         environ["SERVER_NAME"], environ["SERVER_PORT"] = client.local
         environ["REMOTE_ADDR"] = client.peer
         environ["REMOTE_PORT"] = str(client.port)
@@ -283,9 +294,6 @@ def _of_block(block: Block | Request) -> dict[str, str]:
 _KEYS: Memo[bytes, str] = Memo(_key, 1024)
 _STATUSES: Memo[str, tuple[int, bytes]] = Memo(_status, 256)
 _HEADS: Memo[tuple[int, bytes, tuple[tuple[str, str], ...]], Head] = Memo(_head_of, 256)
-# As many as there are halves of heads that were seen before, which are a client's to invent.
-_OF_LINES: Memo[Line, dict[str, str]] = Memo(_of_line, 256)
-_OF_BLOCKS: Memo[Block, dict[str, str]] = Memo(_of_block, 256)
 
 
 def _is_single(result: Iterable[bytes], first: bytes) -> bool:

@@ -171,12 +171,15 @@ class Loop:
 
     def _accept(self, listener: Listener) -> None:
         """Take connections while nothing is in hand; most clients have sent their request."""
+        traffic = self._traffic
         for _ in range(_IN_A_ROW):
             accepted = listener.take()
             if accepted is None:
                 return
             self._begin(listener, *accepted)
-            if self._traffic.turns or self._is_busy() or len(self._traffic.clients) >= self._most:
+            if traffic.turns or len(traffic.clients) >= self._most:
+                return
+            if traffic.pool is not None and self._is_busy():
                 return
 
     def _begin(self, listener: Listener, descriptor: int, peer: Peer) -> None:
@@ -187,8 +190,7 @@ class Loop:
         if self._proxies is not None:
             client.introduction = self._proxies.introduction(host)
             client.is_shaking = True
-        address = listener.address
-        client.local = (address.host or "localhost", str(address.port or 80))
+        client.local = listener.local
         self._traffic.add(client)
 
     def _wrapped(self, descriptor: int) -> socket.socket:

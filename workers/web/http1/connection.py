@@ -31,7 +31,7 @@ class Connection(Incoming):
     __slots__ = ("_due", "_framing", "keeps", "last")
 
     def __init__(self, limits: Limits) -> None:
-        super().__init__(limits)
+        Incoming.__init__(self, limits)  # of each connection: super() costs as much again
         self._framing = NOTHING
         self._due = 0  # bytes that Content-Length announced and that are to come
         self.keeps = False

@@ -12,7 +12,14 @@ from collections.abc import Callable
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
-from supervisor.workers.web.http1.known import BLOCKS, LINES, VERSION, remember
+from supervisor.workers.web.http1.known import (
+    BLOCKS,
+    LINES,
+    LONGEST,
+    VERSION,
+    joined,
+    remember,
+)
 from supervisor.workers.web.http1.reading import (
     CHUNK,
     CHUNK_SIZE,
@@ -68,6 +75,12 @@ class Incoming:
         self._limits = limits
         self._parser: HttpRequestParser | None = None  # made for the first head that is new
         self.rest = b""
+        self.request: Request | None = None
+        self.state = IDLE
+
+    def _begin_head(self) -> None:
+        """A head begins that the parser is asked about."""
+        self._parser = self._parser or HttpRequestParser(self)
         self._head = b""  # came of a head that is not whole
         self._fields: Fields = []
         self._named: dict[bytes, bytes] = {}
@@ -78,8 +91,6 @@ class Incoming:
         self._size = 0  # of the body so far, where it is chunked
         self._spent = 0  # bytes of chunk extensions, then of trailers
         self._refusal: Refusal | None = None
-        self.request: Request | None = None
-        self.state = IDLE
 
     @property
     def waiting(self) -> int:
@@ -93,34 +104,14 @@ class Incoming:
             self.rest = b""
         if self.state is not IDLE:
             return _STEPS[self.state](self, data)
-        if data[:1] in _EMPTY:  # lines before a request, which a server ignores (RFC 9112, 2.2)
-            data = data.lstrip(b"\r\n")
-        # Nearly always one whole head has come and nothing else.
-        end = data.find(b"\r\n\r\n") + 4
-        if end < 4 or end > self._limits.header:
-            return self._begin_head(data)
-        if end != len(data):
-            self.rest = data[end:]
-            data = data[:end]
-        at = data.find(VERSION)
-        line, block = LINES.get(data[:at]), BLOCKS.get(data[at:])
-        if line is None or block is None:
-            return self._whole_head(data)
-        self.request = request = Request()
-        request.line = line
-        request.method, target, request.name = line
-        request.target = request.raw_target = target
-        request.block = block
-        request.fields = block.fields
-        request.named = block.named
-        request.is_http11 = block.is_http11
-        request.keep_alive = block.keep_alive
-        request.complete = True
-        request.length = 0
-        request.upgrade = b""
-        request.waits_for_100 = False
-        self.state = DONE
-        return request
+        if len(data) <= LONGEST:  # nearly always one whole head has come and nothing else
+            at = data.find(VERSION)
+            line, block = LINES.get(data[:at]), BLOCKS.get(data[at:])
+            if line is not None and block is not None and len(data) <= self._limits.header:
+                self.state = DONE
+                self.request = request = joined(line, block)
+                return request
+        return self._new_head(data)
 
     # The parser calls these.
 
@@ -139,27 +130,21 @@ class Incoming:
 
     # The head.
 
-    def _begin_head(self, data: bytes) -> Event | None:
-        """The first bytes of a head that is not whole, or too long."""
-        if not data:
-            return None
-        self._forget()
-        self.state = HEAD
-        return self._in_head(data)
-
-    def _whole_head(self, head: bytes) -> Event | None:
-        self._forget()
+    def _new_head(self, data: bytes) -> Event | None:
+        if data[:1] in _EMPTY:  # lines before a request, which a server ignores (RFC 9112, 2.2)
+            data = data.lstrip(b"\r\n")
+            if not data:
+                return None
+        self._begin_head()
+        end = data.find(b"\r\n\r\n") + 4
+        if end < 4 or end > self._limits.header:
+            self.state = HEAD
+            return self._in_head(data)
+        head, self.rest = data[:end], data[end:]
         event = self._parse(head, head)
         if isinstance(event, Request):
             remember(head, event)
         return event
-
-    def _forget(self) -> None:
-        """A head begins for the parser."""
-        self._parser = self._parser or HttpRequestParser(self)
-        self._fields, self._named = [], {}
-        self._head = b""
-        self._keep_alive = None
 
     def _in_head(self, data: bytes) -> Event | None:
         """Parse a head as it comes, so that one that is malformed is refused at once."""

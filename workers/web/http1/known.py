@@ -26,7 +26,7 @@ from supervisor.workers.web.http1.request import Fields, Request
 
 VERSION: Final = b" HTTP/1."  # the second half begins so
 _MOST: Final = 256  # of each kind
-_LONGEST: Final = 2048  # bytes of a head
+LONGEST: Final = 2048  # bytes of a head
 _SLASH: Final = ord("/")
 _FRAMING: Final = frozenset((b"content-length", b"transfer-encoding", b"expect", b"upgrade"))
 
@@ -58,9 +58,27 @@ BLOCKS: Final[Bounded[bytes, Block]] = Bounded(_MOST)
 def remember(head: bytes, request: Request) -> None:
     """Keep the halves of a head that was accepted as this request, where they are of that kind."""
     named = request.named
-    if len(head) > _LONGEST or b"host" not in named or not _FRAMING.isdisjoint(named):
+    if len(head) > LONGEST or b"host" not in named or not _FRAMING.isdisjoint(named):
         return
     if request.raw_target[0] == _SLASH:
         at = head.index(VERSION)  # a path has no space: this is the end of the line
         LINES.keep(head[:at], Line(request.method, request.target, request.name))
         BLOCKS.keep(head[at:], Block(request))
+
+
+def joined(line: Line, block: Block) -> Request:
+    """The request of two halves."""
+    request = Request()
+    request.line = line
+    request.method, request.target, request.name = line
+    request.raw_target = request.target
+    request.block = block
+    request.fields = block.fields
+    request.named = block.named
+    request.is_http11 = block.is_http11
+    request.keep_alive = block.keep_alive
+    request.complete = True
+    request.length = 0
+    request.upgrade = b""
+    request.waits_for_100 = False
+    return request
