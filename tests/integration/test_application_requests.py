@@ -392,3 +392,18 @@ def test_one_request_a_connection(serve):
         assert answer.read() == b"hello"
         assert os.path.exists(server.config)
         connection.close()
+
+
+@pytest.mark.parametrize("engine", ["wsgi", "asgi"])
+def test_what_an_application_gets_is_its_own(serve, engine):
+    """It may change all of it: the same request after it is told the same."""
+    server = serve(section(engine, app=f"taking:{engine}", children=1))
+    client = http.client.HTTPConnection(*endpoint(server.address()), timeout=DEADLINE)
+    told = []
+    for _ in range(3):
+        client.request("GET", "/a%20b?c", headers={"A": "b", "Cookie": "d=e"})
+        told.append(client.getresponse().read())
+    client.close()
+    assert b"/a b" in told[0]
+    assert b"d=e" in told[0]
+    assert told[1:] == told[:1] * 2
