@@ -35,7 +35,7 @@ from supervisor.scoreboard.layout import (
 from supervisor.scoreboard.row import Names
 from supervisor.system import signals
 
-_SHORT: Final = bytes(bucket_of(units << UNIT) for units in range(1024))  # most, up to 131 us
+_SHORT: Final = bytes(bucket_of(units << UNIT) for units in range(8192))  # most, up to 1 ms
 _IDLE: Final = int(State.IDLE)
 _BUSY: Final = int(State.BUSY)
 
@@ -91,7 +91,7 @@ class Requests:
         if count > 1 or self._timeout:
             self.lock = threading.RLock()
             self.enter = self._begin_locked  # type: ignore[assignment]
-            self.leave = self._end_locked  # type: ignore[assignment]
+            self.leave = self._end_locked  # type: ignore[method-assign]
 
     def batch(self) -> Batch:
         """A context of requests that follow each other at once."""
@@ -115,7 +115,7 @@ class Requests:
 
     def begin(self, request: InHand, now: int, name: bytes = b"", request_id: bytes = b"") -> int:
         """Take it in hand at `now` (monotonic ns), and name it; returns its place among the names
-        for `remove`, -1 for none.
+        for `leave`, -1 for none.
         """
         row = self._row
         row[ACTIVE] = self.active = active = self.active + 1
@@ -124,22 +124,7 @@ class Requests:
             row[STATE] = self._stopping or now & ~7 | _BUSY
         if self._timeout and request.timed:
             self.time(request)
-        if not name or not self.names.free:
-            return -1
-        return self.names.add(now, name, request_id)
-
-    def remove(self, request: InHand, now: int, place: int = -1) -> None:
-        """It is no longer in hand."""
-        row = self._row
-        row[ACTIVE] = self.active = active = self.active - 1
-        if not active:
-            row[BUSY] = self._busy = self._busy + now - self._busy_since
-            row[STATE] = self._stopping or now & ~7 | _IDLE
-        if self._timeout and request.timed:
-            self.end_time(request)
-        if place >= 0:
-            row[place] = 0
-            self.names.free.append(place)
+        return self.names.add(now, name, request_id) if name else -1
 
     def time(self, timed: InHand | TimedStep) -> None:
         """Give it the deadline, counted from when it began, which is now."""
@@ -190,11 +175,6 @@ class Requests:
             deadlines.append(next(iter(self._timed)).begun / 1e9 + self._timeout)
         return max(1e-6, min(deadlines) - monotonic_ns() / 1e9) if deadlines else 0.0
 
-    def responded(self, status: int) -> None:
-        """Count an answer by the class of its status, 100 to 599."""
-        kind = status // 100
-        self._responses[kind] = self._row[RESPONSES - 1 + kind] = self._responses[kind] + 1
-
     def hold(self, connections: int, streams: int = 0) -> None:
         """Note how many connections are open, and how many requests in hand have an answer that
         goes on for long.
@@ -212,10 +192,21 @@ class Requests:
         failed: bool,
         place: int = -1,
         status: int = 0,
+        counts: bool = True,
     ) -> None:
-        """It has ended, and counts."""
-        self.remove(request, now, place)
-        self.account(elapsed, failed, status)
+        """It is no longer in hand, and counts, as `account` says."""
+        row = self._row
+        row[ACTIVE] = self.active = active = self.active - 1
+        if not active:
+            row[BUSY] = self._busy = self._busy + now - self._busy_since
+            row[STATE] = self._stopping or now & ~7 | _IDLE
+        if self._timeout and request.timed:
+            self.end_time(request)
+        if place >= 0:
+            row[place] = 0
+            self.names.free.append(place)
+        if counts:
+            self.account(elapsed, failed, status)
 
     # Not of each object: in the master it would be a cycle, which holds the scoreboard for ever.
     enter = begin
@@ -225,9 +216,9 @@ class Requests:
         with self.lock or nullcontext():
             return self.begin(*facts)
 
-    def _end_locked(self, *facts: Any) -> None:
+    def _end_locked(self, *facts: Any, **more: Any) -> None:
         with self.lock or nullcontext():
-            self._end(*facts)
+            self._end(*facts, **more)
 
     def time_step(self, request: InHand | TimedStep) -> None:
         """It goes on after a wait, and has the deadline again. `begun` is now."""
@@ -304,7 +295,7 @@ class Batch:
             requests.arm()
 
     def __exit__(self, *_: object) -> None:
-        self._requests.remove(self, monotonic_ns())
+        self._requests.leave(self, monotonic_ns(), None, False, counts=False)
 
 
 class TimedStep:

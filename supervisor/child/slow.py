@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from time import monotonic_ns
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 from supervisor.child.requests import Batch, InHand, Requests
 from supervisor.system import signals
@@ -38,9 +38,11 @@ class WatchedRequests(Requests):
 
     enter = begin  # of a class its own: see Requests
 
-    def remove(self, request: InHand, now: int, place: int = -1) -> None:
-        super().remove(request, now, place)
+    def _end(self, request: InHand, *facts: Any, **more: Any) -> None:
+        super()._end(request, *facts, **more)
         self._watcher.end(request)
+
+    leave = _end
 
     def batch(self) -> Batch:
         return _WatchedBatch(self, self._watcher)

@@ -77,7 +77,7 @@ def test_one_without_a_deadline_has_no_latency(row, requests):
 def test_answers_are_counted_by_their_class(row, requests):
     """1xx to 5xx."""
     for status in (200, 204, 304, 404, 500, 503):
-        requests.responded(status)
+        requests.account(1000, False, status)
     assert list(row[RESPONSES : RESPONSES + 5]) == [0, 2, 1, 1, 2]
 
 

@@ -163,14 +163,11 @@ class Call:
 
     def _count(self, failed: bool) -> None:
         service, now = self._service, monotonic_ns()
-        requests = service.requests
         self.answer_begins()
         if self._is_stream:
             service.stream(-1)
-        requests.remove(self, now, self._place)
-        requests.account(now - self.begun if self._is_http else None, failed)
-        if self.status:
-            requests.responded(self.status)
+        elapsed = now - self.begun if self._is_http else None
+        service.requests.leave(self, now, elapsed, failed, self._place, self.status)
         service.in_hand.discard(self)
         service.news.set()
 

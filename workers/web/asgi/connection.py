@@ -77,6 +77,8 @@ class Connection(asyncio.Protocol):
         event = self.machine.receive(data)
         if event is None:
             self._wait_for_more()
+        elif type(event) is Request and event.complete:  # nearly always
+            self._begin(event)
         else:
             self._take(event)
 
@@ -120,8 +122,9 @@ class Connection(asyncio.Protocol):
 
     def _begin(self, request: Request) -> None:
         service = self._service
-        if self._waits is not None:
-            self.wait_no_more()
+        if self._waits is not None:  # as `wait_no_more`
+            self._waits.since.pop(self, None)
+            self._waits = None
         self._is_in_head = False
         if request.upgrade == b"websocket" and service.options.websockets:
             websocket.serve(service, self, request)
@@ -225,7 +228,7 @@ class Connection(asyncio.Protocol):
         machine, service = self.machine, self._service
         if not machine.renew():
             self._close()
-        elif machine.waiting:
+        elif machine.rest:
             self._read_on()
         elif self._has_ended or service.stopping:
             self._close()

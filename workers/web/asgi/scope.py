@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 from supervisor.workers.web.forwarded import Origin, Trust, joined, origin
-from supervisor.workers.web.http1 import Request
+from supervisor.workers.web.http1 import Block, Line, Request
+from supervisor.workers.web.http1.memo import Memo
 
 if TYPE_CHECKING:
     from supervisor.workers.web.asgi.service import Service
@@ -19,21 +20,34 @@ def scope_of(service: Service, base: dict[str, Any], request: Request) -> dict[s
     """The scope of a request on a connection whose own facts are `base`, which has all keys: a
     copy of it does not grow.
     """
-    scope = base.copy()
-    scope["method"] = request.method
+    line, block = request.line, request.block
+    scope = base | (_OF_HALVES[line, block] if line and block else _of_head(request, request))
     scope["headers"] = request.fields.copy()  # an application may change its own
-    if not request.is_http11:
-        scope["http_version"] = "1.0"
-    raw, _, scope["query_string"] = request.target.partition(b"?")
-    scope["raw_path"] = raw
-    if b"%" in raw or not raw.isascii():
-        scope["path"] = unquote(raw.decode("utf-8", "replace"))
-    else:
-        scope["path"] = raw.decode("ascii")
     scope["state"] = service.state.copy()
     if service.has_origins:
         apply_origin(scope, request.fields, service.trust, service.options.root_path)
     return scope
+
+
+def _of_head(line: Line | Request, block: Block | Request) -> dict[str, Any]:
+    """The part of the scope that target and version give."""
+    raw, _, query = line.target.partition(b"?")
+    is_plain = b"%" not in raw and raw.isascii()
+    return {
+        "http_version": "1.1" if block.is_http11 else "1.0",
+        "method": line.method,
+        "path": raw.decode("ascii") if is_plain else unquote(raw.decode("utf-8", "replace")),
+        "raw_path": raw,
+        "query_string": query,
+    }
+
+
+def _of_halves(halves: tuple[Line, Block]) -> dict[str, Any]:
+    return _of_head(*halves)
+
+
+# As many as there are halves of heads that were seen before: they are clients' to invent.
+_OF_HALVES: Memo[tuple[Line, Block], dict[str, Any]] = Memo(_of_halves, 256)
 
 
 def websocket_scope(service: Service, base: dict[str, Any], request: Request) -> dict[str, Any]:

@@ -95,9 +95,7 @@ class Served:
 
     def _count(self, elapsed: int | None, now: int, failed: bool) -> None:
         service = self._service
-        service.requests.leave(self, now, elapsed, failed, self._place)
-        if self.status:
-            service.requests.responded(self.status)
+        service.requests.leave(self, now, elapsed, failed, self._place, self.status)
         service.in_hand.discard(self)
         if service.is_timed:
             self._answer_begins()

@@ -136,8 +136,7 @@ class Service:
 
     def count_refusal(self, status: int) -> None:
         """A request that never reached the application."""
-        self.requests.account(None, True)
-        self.requests.responded(status)
+        self.requests.account(None, True, status)
 
     def ended(self, one: Served) -> None:
         """It is no longer in hand: for the log, and for who waits for the last one."""

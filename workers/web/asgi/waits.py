@@ -40,8 +40,7 @@ class Waits:
     def add(self, one: Any) -> None:
         """It begins to wait, now; once more, if it was waiting."""
         since = self.since
-        if one in since:
-            del since[one]
+        since.pop(one, None)
         since[one] = monotonic()
         if self._timer is None:
             self._timer = self._loop.call_later(self.seconds, self._look)
