@@ -13,10 +13,9 @@ import pytest
 from supervisor.child.arrivals import Arrivals, ending
 from supervisor.child.order import Order
 from supervisor.config.address import Listen, parse_address
-from supervisor.system import descriptors, signals
+from supervisor.system import descriptors
 from supervisor.system.descriptors import is_readable
 from supervisor.system.listeners import open_listener
-from supervisor.system.recorder import SignalRecorder
 from tests.support.scoreboards import board
 
 EPOLLEXCLUSIVE = 1 << 28  # sys/epoll.h
@@ -33,24 +32,6 @@ class Orders(Order):
     def wait(self, timeout, *descriptors):
         self.waits.append(timeout)
         self._act(self)
-
-
-@pytest.fixture
-def recorder():
-    """A recorder of USR2, which is no order to a child."""
-    made = SignalRecorder()
-    made.watch(signal.SIGUSR2)
-    yield made
-    made.close()
-    signals.restore_default(signal.SIGUSR2)
-
-
-@pytest.fixture
-def order(recorder):
-    """An order in the process of its child."""
-    made = Order(recorder)
-    made.begin()
-    return made
 
 
 @pytest.fixture
@@ -126,6 +107,7 @@ def test_a_signal_that_is_no_order_is_passed_over(listeners, order, recorder, co
     """Its byte is taken, or the wait would end at once for ever."""
     ready = Arrivals(listeners, order, recorder, never).ready()
     connect(listeners[0])
+    recorder.watch(signal.SIGUSR2)
     signal.raise_signal(signal.SIGUSR2)
     for _ in range(2):  # where the signal came first in the kernel's list, and where it did not
         assert next(ready) is listeners[0]

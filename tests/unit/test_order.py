@@ -4,30 +4,8 @@ import os
 import signal
 import threading
 
-import pytest
-
-from supervisor.child.order import Order
-from supervisor.system import signals
 from supervisor.system.descriptors import is_readable
-from supervisor.system.recorder import SignalRecorder
 from tests.support.harness import DEADLINE
-
-
-@pytest.fixture
-def recorder():
-    """A recorder; what it watches has its default again after the test."""
-    made = SignalRecorder()
-    yield made
-    made.close()
-    signals.restore_default(signal.SIGUSR2)
-
-
-@pytest.fixture
-def order(recorder):
-    """An order in the process of its child."""
-    made = Order(recorder)
-    made.begin()
-    return made
 
 
 def test_the_first_callback_hears_it_at_once_where_it_was_given_already(order):
