@@ -261,11 +261,11 @@ def _attempt(path: str, problems: Problems, function: Any, *arguments: Any) -> A
     except SystemFailure as error:
         raise SystemFailure(f"{path}: {error}") from error
     except StartError as error:
-        problems.add(path, str(error), error.exit_code)
+        problems.add_raised(path, str(error), error.exit_code, error.__cause__)
     except (Stop, KeyboardInterrupt, MemoryError):
         raise
     except BaseException as error:
-        problems.add(path, describe(error), Exit.START_FAILED)
+        problems.add_raised(path, describe(error), Exit.START_FAILED, error)
     return None
 
 

@@ -25,12 +25,21 @@ class Problems:
         self._file = file
         self._origins = dict(origins or {})
         self.lines: list[str] = []
+        self.raised: dict[str, BaseException] = {}  # by user code, by message: one for each
         self._statuses: set[Exit] = set()
 
     def add(self, path: str, message: str, status: Exit = Exit.CONFIG) -> None:
         """Note one problem; `status` is what it alone would end the program with."""
         self._statuses.add(status)
         self.lines.append(f"{self._origin_of(path)}: {path}: {message}")
+
+    def add_raised(
+        self, path: str, message: str, status: Exit, error: BaseException | None
+    ) -> None:
+        """Note a problem that `error` of user code has made, where it was one."""
+        self.add(path, message, status)
+        if error is not None:
+            self.raised.setdefault(message, error)
 
     def is_overridden(self, path: str) -> bool:
         """True where the value at `path` is not the file's."""

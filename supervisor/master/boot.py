@@ -286,6 +286,8 @@ class Boot:
             raise
         finally:
             after("user code")
+        for error in problems.raised.values():  # the line on standard error has only its end
+            log.error("user code raised", exc=error)
         problems.raise_if_any()
         return loaded
 

@@ -131,8 +131,14 @@ def test_start_timeout_ends_a_start_that_hangs(launch, case):
 
 
 def test_an_import_that_fails_shows_its_own_last_line(launch):
-    """A handler's module that raises: status 76, and the line of the traceback that matters."""
-    assert "LookupError: this program is broken" in error_of(launch(web("broken:serve")), 76)
+    """A handler's module that raises: status 76, and the line of the traceback that matters, with
+    its place; the whole traceback is in the log, once.
+    """
+    server = launch(web("broken:serve") + web("broken:serve", name="again"))
+    errors = error_of(server, 76)
+    assert re.search(r"LookupError: this program is broken \(\S+broken\.py line \d+\)", errors)
+    assert re.search(r"ERROR master\[\d+\] user code raised\n  Traceback ", server.log)
+    assert server.log.count("Traceback") == 1
 
 
 def test_a_preload_that_fails_shows_its_own_last_line(launch):

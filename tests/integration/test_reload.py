@@ -187,7 +187,7 @@ STAGES = {
     "toml": (broken_toml, 78, "line "),
     "key": (broken(web("mine:serve", chidren=3)), 78, "did you mean 'children'"),
     "name": (broken(web("mine:other")), 78, "mine:other"),
-    "import": (broken_code("1 / 0"), 76, "ZeroDivisionError"),
+    "import": (broken_code("1 / 0"), 76, "ZeroDivisionError: division by zero ("),
     "factory": (
         broken(web("", type="wsgi", app="mine:missing", factory=True)),
         78,
@@ -206,7 +206,9 @@ STAGES = {
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_what_is_broken_changes_nothing(deploy, tmp_path, stage):
-    """The status is that of a start, the line says why, the old one serves; then it works again."""
+    """The status is that of a start, the line says why, the old one serves; then it works again.
+    The traceback of user code is in the log.
+    """
     server = deploy(extra={"PYTHONPATH": ACTS})
     before = server.stats()
     good = server.config.read_text()
@@ -218,6 +220,7 @@ def test_what_is_broken_changes_nothing(deploy, tmp_path, stage):
     server.config.write_text(good)
     ship(tmp_path, "one")
     server.wait_for("reload failed status=")
+    assert ("Traceback" in server.log) == (stage in ("import", "init", "module"))
     assert said in server.command("why").stdout
     assert ask(server) == b"one\n"
     assert server.stats()["pid"] == before["pid"]

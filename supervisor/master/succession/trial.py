@@ -81,8 +81,8 @@ class Trial:
         self._generation = generation
         pid_file = self._booted.pid_file
         path = "" if pid_file is None else str(pid_file.path)
-        log.info("successor ready", generation=generation.number, children=len(generation.slots))
         self._predecessor.tell(Ready(self._predecessor.shared, path))
+        log.info("successor ready", generation=generation.number, children=len(generation.slots))
 
     def _hold(self, take: Take, descriptors: Iterable[int]) -> None:
         self._draining = [Channel(socket.socket(fileno=one)) for one in descriptors]
