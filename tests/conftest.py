@@ -31,7 +31,7 @@ def started() -> Iterator[list[Program]]:
     yield programs
     complaints: list[str] = []
     for program in reversed(programs):
-        print(f"----- log of {program.process.args}\n{program.log}")
+        print(f"----- log of {program.process.args}\n{program.drain()}")
         complaints += program.close()
     assert not complaints
 

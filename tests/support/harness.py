@@ -123,8 +123,7 @@ class Program:
     def wait(self) -> int:
         """Wait for the end of the process; return its status, negative when it died of a signal."""
         self.wait_until(self._pidfd)
-        while self._output in self._open and readable(self._output):
-            self.read(time.monotonic())
+        self.drain()
         return self.process.wait()
 
     def wait_gone(self) -> None:
@@ -186,6 +185,12 @@ class Program:
                 self.stop_reading()
                 return bool(others)
         return bool(ready)
+
+    def drain(self) -> str:
+        """Take in all output that is there, and return the whole log."""
+        while self._output in self._open and readable(self._output):
+            self.read(time.monotonic())
+        return self.log
 
     def _holders(self) -> Iterator[int]:
         """Yield the pids that still have the life line open."""

@@ -64,7 +64,7 @@ class Killing:
         server = self._server or self._start()
         kill = self._choose()
         pid = server.stats()["pid"]
-        begun = len(self._drain(server))
+        begun = len(server.drain())
         if isinstance(kill.when, tuple):
             server.interrupt("SIGKILL", *kill.when, kill.process)
         self._ship()
@@ -134,7 +134,7 @@ class Killing:
         """Wait until it is clear whether a server goes on: then a reload works, or all are gone."""
         by = time.monotonic() + DEADLINE
         while not server.is_gone:
-            self._drain(server)
+            server.drain()
             self._ship()
             begun = time.monotonic()
             done = server.command("reload")
@@ -155,17 +155,11 @@ class Killing:
         facts = server.stats()
         assert said == f"test reloaded, pid {facts['pid']}\n", said
         assert facts["state"] == "running", facts
-        (at,) = re.findall(rf"server ready .*pid={facts['pid']}\b", self._drain(server))[-1:]
+        (at,) = re.findall(rf"server ready .*pid={facts['pid']}\b", server.drain())[-1:]
         assert at
         assert server.versions() == {"v" * self._version}
         for name in ("test.pid", "test.run/pid"):
             assert int((self._directory / name).read_text()) == facts["pid"], name
-
-    @staticmethod
-    def _drain(server: Interrupted) -> str:
-        while server.read(time.monotonic()):
-            pass
-        return server.log
 
     @staticmethod
     def _bury(server: Interrupted) -> list[str]:
