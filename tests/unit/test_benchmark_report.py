@@ -11,6 +11,7 @@ from tests.benchmarks.plan import CASES, GROUPS, MEASURES, chosen, steps_of
 from tests.benchmarks.report.against import Comparison, against, slopes_of
 from tests.benchmarks.report.columns import COLUMNS, SHORT, TABLES, TEXTS, Column
 from tests.benchmarks.report.plots import LINE, PLOTS, apart
+from tests.benchmarks.report.promises import PROMISES, promised
 from tests.benchmarks.report.report import BEGIN, END, printed, readme_part, replaced
 from tests.benchmarks.report.tables import Cell, cell, failures, losses, row
 
@@ -106,6 +107,25 @@ def test_the_slope_at_both_ends():
     """The cost of one child more, between the two smallest and the two largest numbers of them."""
     assert slopes_of({4: 1.0, 8: 2.0, 16: 6.0}) == [0.25, 0.5]
     assert slopes_of({4: 1.0}) == []
+
+
+def test_a_promise_is_held_by_all_of_ours():
+    """The worst of the samples counts, of each; peers stand beside. Nothing without ours."""
+    promise = promised("start 4", "ready, s: start 2", max, most=0.5)
+    taken = record(ours=starts(0.1, 0.4), peer=starts(0.9))
+    cells = ["ready, s", "<= 0.50", "0.40 (n = 2)", "", "", "", "uwsgi 0.90", "ok"]
+    assert promise.cells(taken) == cells
+    late = record(**{OURS: starts(0.1), "supervisor asgi": starts(0.2, 0.6)})
+    assert promise.cells(late)[2:4] == ["0.10", "0.60 (n = 2)"]
+    assert promise.cells(late)[-1] == "MISS"
+    assert promise.cells(record(peer=starts(0.9))) == []
+    assert promise._replace(least=0.5).allowed == "= 0.50"
+    assert promise._replace(most=None).cells(taken)[1::6] == ["", ""]
+
+
+def test_each_promise_is_of_a_case():
+    """A renamed case must not leave an empty row."""
+    assert {one.column.cases for one in PROMISES} <= {case.name for case in CASES}
 
 
 @pytest.mark.parametrize("group", GROUPS)

@@ -90,7 +90,7 @@ def in_hand(contender: Contender, children: int, seconds: float) -> dict[str, fl
     a WebSocket is closed by a code, 0 if it stayed open.
     """
     with running(contender, children) as server, ThreadPoolExecutor(3) as clients:
-        server.hear_for(SETTLED)
+        settle(server)
         long = clients.submit(answer_from, server.port, b"/long")
         stream = clients.submit(streams_until, server.port, long)
         sockets = [clients.submit(websocket_until, server.port, long)] * has_sockets(contender)
@@ -104,6 +104,12 @@ def in_hand(contender: Contender, children: int, seconds: float) -> dict[str, fl
         cut = (not was_answered(long)) + (not stream.result()) + codes.count(CUT_SHORT)
         facts = {"first": first, "slowest": seen.slowest, "cut": cut}
         return facts | {"failed": seen.failed.total()} | ({"code": codes[0]} if codes else {})
+
+
+def settle(server: Running) -> None:
+    """Wait until a crash would be followed without a pause."""
+    start = server.ready_at - server.spawned_at
+    server.hear_for(min(max(SETTLED, SHARE * start), PATIENCE))
 
 
 def has_sockets(contender: Contender) -> bool:

@@ -14,7 +14,7 @@ from typing import Final
 
 from tests.benchmarks.contenders import Contender
 from tests.benchmarks.kernel import sizes, tree
-from tests.benchmarks.measures.crash import FORKED, GIVE_UP, READY, SETTLED, SHARE, idle_of, took
+from tests.benchmarks.measures.crash import FORKED, GIVE_UP, READY, idle_of, settle, took
 from tests.benchmarks.measures.lives import requests_begun
 from tests.benchmarks.measures.load import WINDOW, figures, load
 from tests.benchmarks.running import PATIENCE, Running, answer_from, datagrams_to, running
@@ -124,7 +124,7 @@ def lives(contender: Contender, children: int, _seconds: float) -> dict[str, flo
         start = server.ready_at - server.spawned_at
         if contender.side == "floor":
             return {"start": start, "again": float(server.wait_for(FORKED)[0][1])} | stopped(server)
-        server.hear_for(min(max(SETTLED, SHARE * start), PATIENCE))
+        settle(server)
         victim = server.workers()[-1]
         again = took(lambda: (kill(victim, signal.SIGKILL), server.wait_for(READY.format(2))))
         return {"start": start, "again": again} | stopped(server)
