@@ -156,7 +156,7 @@ def test_a_stop_lets_waiters_have_the_lock(serve):
 def test_a_child_that_is_never_ready_tells_where_it_hangs(launch):
     """At `start_timeout` the late child's traceback is in the report, and the status is 76."""
     section = table("workers.job", type="jobs:Scripted", init="spin")
-    server = launch(section, master={"start_timeout": 0.5})
+    server = launch(section, master={"start_timeout": 3.0})
     assert server.wait() == 76
     assert "cause=start_timeout" in server.log
     assert re.search(r'acts.py", line \d+ in spin', server.log)

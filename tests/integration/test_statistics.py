@@ -93,13 +93,12 @@ def test_rates_right_after_a_restart(serve):
 
 
 def test_statistics_of_five_hundred_children(serve):
-    """USR1 is answered within half a second."""
+    """USR1 is answered with a line for each."""
     server = serve(web(children=500))
     since = len(server.log)
-    begun = time.monotonic()
     server.signal(signal.SIGUSR1)
     server.wait_for(r"^ +web +499 ", since=since)
-    assert time.monotonic() - begun < 0.5
+    assert len(re.findall(r"(?m)^ +web +\d+ ", server.log[since:])) == 500
     assert server.stop() == -signal.SIGTERM
 
 
