@@ -10,6 +10,7 @@ there Ctrl-C shows Python's own traceback.
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # built in: nothing to load
+import os
 import sys
 
 if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
@@ -30,13 +31,22 @@ def main() -> None:
         sys.exit(78)
     try:
         from supervisor.cli.main import main
-    except (MemoryError, OSError, ImportError) as error:
+        from supervisor.errors import is_shortage
+    except (MemoryError, OSError, ImportError, SystemError) as error:
         # Descriptors or address space are limited to less than the imports take.
         if isinstance(error, ImportError) and "failed to map" not in str(error):
             raise
         sys.stderr.write(f"supervisor: error: cannot be loaded: {error or 'out of memory'}\n")
         sys.exit(71)
-    main()
+    try:
+        main()
+    except (MemoryError, SystemError) as error:
+        if not is_shortage(error):
+            raise
+        # An ordinary end takes memory as well; with a SystemExit behind it the reason was told.
+        if not isinstance(error.__context__, SystemExit):
+            os.write(2, b"supervisor: error: out of memory\n")
+        os._exit(71)  # noqa: SLF001
 
 
 if __name__ == "__main__":

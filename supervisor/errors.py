@@ -149,4 +149,6 @@ def is_shortage(error: BaseException) -> bool:
     """True where the system has run out: of descriptors, memory, room on a disk, processes."""
     if isinstance(error, ImportError):
         return "failed to map" in str(error)  # what dlopen(3) says without address space
+    if isinstance(error, SystemError):
+        return "exception" in str(error)  # the interpreter had no memory even for a MemoryError
     return isinstance(error, MemoryError) or getattr(error, "errno", None) in _SHORTAGES

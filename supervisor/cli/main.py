@@ -10,7 +10,7 @@ import click
 
 from supervisor.cli import convert, look, man, reload, run, start, write
 from supervisor.cli.options import rows_of_help
-from supervisor.errors import SupervisorError, SystemFailure
+from supervisor.errors import SupervisorError, SystemFailure, is_shortage
 from supervisor.log import entries
 from supervisor.system.signals import described
 
@@ -32,8 +32,10 @@ class _Commands(click.Group):
         except OSError as error:
             name = f"{error.filename}: " if error.filename else ""
             _fail(SystemFailure(f"{name}{error.strerror or error}"))
-        except MemoryError:
-            _fail(SystemFailure("out of memory"))
+        except (MemoryError, SystemError, ImportError) as error:
+            if not is_shortage(error):
+                raise
+            _fail(SystemFailure(str(error) or "out of memory"))
 
 
 def _fail(error: SupervisorError) -> NoReturn:

@@ -159,11 +159,14 @@ def test_a_json_log_that_is_stopped(serve):
     ],
 )
 def test_an_expected_error_is_an_object_too(launch, text, status):
-    """An error that ends a start with one line is one object where the log is JSON."""
+    """The line that ends a start is an object where the log is JSON; so is what user code raised,
+    with its traceback.
+    """
     server = launch(text + table("log", format="json"))
     assert server.wait() == status
-    entry = only(objects(server.log), level="error", logger="supervisor")
-    assert "workers.web" in entry["message"]
+    *raised, last = [one for one in objects(server.log) if one["level"] == "error"]
+    assert "workers.web" in last["message"]
+    assert ["LookupError" in one["traceback"] for one in raised] == [True] * (status == 76)
 
 
 def test_an_exception_cannot_forge_an_entry(serve):
