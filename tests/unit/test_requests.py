@@ -7,13 +7,16 @@ from supervisor.scoreboard.layout import (
     ACTIVE,
     BUSY,
     ERRORS,
+    HISTOGRAM,
     LATENCY_MAX,
     LATENCY_SUM,
     REQUESTS,
     RESPONSES,
     STATE,
     STRIDE,
+    UNIT,
     State,
+    bucket_of,
     unpack_state,
 )
 
@@ -28,6 +31,15 @@ def row():
 def requests(row):
     """A child's requests, without a deadline."""
     return Requests(row, 0.0)
+
+
+def test_a_short_latency_counts_in_its_bucket(row, requests):
+    """The table of short ones says what the layout says, below and beyond its end."""
+    for units in range(1, 10_000):
+        at = HISTOGRAM + bucket_of(units << UNIT)
+        before = row[at]
+        requests.account(units << UNIT, False)
+        assert row[at] == before + 1
 
 
 def state(row):
