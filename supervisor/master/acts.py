@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import time
@@ -52,6 +53,13 @@ class Acts:
     def published(self) -> list[Generation]:
         """Those that readers were shown, oldest first: they see the last one."""
         return [one for one in self.generations.values() if one.is_published]
+
+    def own_listeners(self) -> None:
+        """No other master serves on them any more: they end with this one."""
+        for listener in itertools.chain(*self._booted.listeners.values()):
+            listener.shared = False
+        for generation in self.generations.values():
+            generation.board.set_shared(False)
 
     @singledispatchmethod
     def perform(self, verdict: Verdict) -> None:

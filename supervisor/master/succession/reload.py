@@ -232,10 +232,7 @@ class Reload:
     @_do.register
     def _(self, verdict: state.TakeBack) -> None:
         booted = self._booted
-        for _, _, listener in listeners_of(self._booted):
-            listener.shared = False
-        for generation in self._acts.generations.values():
-            generation.board.set_shared(False)
+        self._acts.own_listeners()
         if not booted.runtime.claim.take_back():
             lost = Cause("lock-lost", Exit.CRASH, message="another server took the lock")
             self._add(self._children.end(lost, time.monotonic()))

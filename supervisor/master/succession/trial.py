@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import socket
 import time
@@ -120,21 +119,14 @@ class Trial:
         self._meet_elders(take)
         self._acts.serve(generation)
         self._predecessor.tell(Taken())
-        self._own_listeners()
+        # Not before: were we killed until then, the predecessor would go on to serve on sockets
+        # whose door our children, as orphans, have closed.
+        self._acts.own_listeners()
         if booted.first:
             process.poke(booted.first)
         log.info(
             "server taken over", pid=os.getpid(), predecessor=self._predecessor.bequest.predecessor
         )
-
-    def _own_listeners(self) -> None:
-        """They end with us. Not before the predecessor has been told: were we killed until then, it
-        would go on to serve on sockets whose door our children, as orphans, have closed.
-        """
-        for listener in itertools.chain(*self._booted.listeners.values()):
-            listener.shared = False
-        for one in self._acts.generations.values():
-            one.board.set_shared(False)
 
     def _meet_elders(self, take: Take) -> None:
         bequest = self._predecessor.bequest
