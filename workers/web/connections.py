@@ -70,4 +70,4 @@ class Connections:
             self.deadlines.forget(client)
         client.close()
         self.streams -= client.is_streaming
-        self._requests.hold(len(self.clients), self.streams)
+        self.note()

@@ -195,11 +195,7 @@ class WsgiCall(Call):
 
     def _given(self) -> Head:
         """The head that the application gave. Raises InvalidAnswer."""
-        key = self.status, self._phrase, tuple(self._headers)
-        try:
-            return _HEADS[key]
-        except TypeError:  # a pair in it is a list
-            return _head_of(key)
+        return _HEADS.of((self.status, self._phrase, tuple(self._headers)))
 
     def _head(self, length: int | None) -> bytes:
         return self.head(self._given(), length)

@@ -53,7 +53,7 @@ class Traffic(Connections):
         """A connection was accepted."""
         client.http.last = self.is_stopping or self._times.keep_alive <= 0
         self.clients[client.descriptor] = client
-        self._requests.hold(len(self.clients), self.streams)
+        self.note()
         self.go_on(client)
         if client.mask >= 0 and not client.deadline:
             self.expect(client, LAST_WORDS if self.is_stopping else self._times.connection)

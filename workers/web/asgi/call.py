@@ -242,11 +242,7 @@ class Call(Served):
 
     def _head(self, start: Message) -> Head:
         """Raises InvalidAnswer."""
-        key = start["status"], tuple(start.get("headers", ()))
-        try:
-            head = _HEADS[key]
-        except TypeError:  # a pair in it is a list
-            head = _head_of(key)
+        head = _HEADS.of((start["status"], tuple(start.get("headers", ()))))
         return head.plus(self._service.request_id, self.identity) if self.identity else head
 
     def _framed(self, connection: Connection, body: bytes) -> bytes:

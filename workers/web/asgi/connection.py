@@ -122,9 +122,7 @@ class Connection(asyncio.Protocol):
 
     def _begin(self, request: Request) -> None:
         service = self._service
-        if self._waits is not None:  # as `wait_no_more`
-            self._waits.since.pop(self, None)
-            self._waits = None
+        self.wait_no_more()
         self._is_in_head = False
         if request.upgrade == b"websocket" and service.options.websockets:
             websocket.serve(service, self, request)

@@ -31,6 +31,13 @@ class Memo(Bounded[K, V]):
         super().__init__(most)
         self._make = make
 
+    def of(self, key: K) -> V:
+        """The value, also of a key that has no hash (a pair in it is a list): it is not kept."""
+        try:
+            return self[key]
+        except TypeError:
+            return self._make(key)
+
     def __missing__(self, key: K) -> V:
         value = self._make(key)
         self.keep(key, value)
